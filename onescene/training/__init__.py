@@ -1,0 +1,1 @@
+"""Training loops as generators: losses, augmentation, schedules; files and logs are the caller's."""

@@ -1,0 +1,85 @@
+"""Losses of the scaffold's distance: aligned log error, SILog, gradients, faces that agree, sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from onescene.geometry.cubemap import faces_from_panorama
+from onescene.models.scaffold import ScaffoldPrediction
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; 0 leaves a term out."""
+
+    aligned: float = 1.0  # mean |log error| after each image's median is taken out
+    absolute: float = 0.1  # mean |log error| in log metres
+    silog: float = 0.3  # Eigen 2014, variance focus 0.85
+    gradient: float = 0.5  # mean |difference of log error| between neighbours, four scales
+    overlap: float = 0.1  # mean |face - sphere| in log distance
+    sky: float = 0.3  # binary cross-entropy
+
+
+def _masked_mean(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).sum() / weight.sum().clamp_min(1)
+
+
+def median_offset(
+    error: Float[Tensor, "batch h w"], valid: Bool[Tensor, "batch h w"]
+) -> Float[Tensor, " batch"]:
+    """Median of each image's valid errors (0 where an image has none), without gradient."""
+    with torch.no_grad():
+        medians = [e[v].median() if bool(v.any()) else e.new_zeros(()) for e, v in zip(error, valid, strict=True)]
+        return torch.stack(medians)
+
+
+def gradient_loss(error: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
+    """Mean |change of error| to the right neighbour (around the circle) and to the one below, over scales."""
+    total = error.new_zeros(())
+    for scale in range(scales):
+        step = 2**scale
+        e, v = error[:, ::step, ::step], valid[:, ::step, ::step]
+        right, right_valid = e.roll(-1, -1) - e, (v.roll(-1, -1) & v).to(e)
+        down, down_valid = e[:, 1:] - e[:, :-1], (v[:, 1:] & v[:, :-1]).to(e)
+        total = total + _masked_mean(right.abs(), right_valid) + _masked_mean(down.abs(), down_valid)
+    return total / scales
+
+
+def scaffold_loss(
+    prediction: ScaffoldPrediction,
+    log_distance: Float[Tensor, "batch h w"],
+    sky: Bool[Tensor, "batch h w"],
+    fov_deg: float,
+    weights: LossWeights = LossWeights(),
+) -> dict[str, Tensor]:
+    """Every term and their weighted sum under ``total``.
+
+    Args:
+        prediction: The network's output at the targets' resolution.
+        log_distance: True log distance [log m]; anything where ``sky``.
+        sky: True sky.
+        fov_deg: Field of view of the faces [degrees].
+        weights: Weight of each term.
+    """
+    valid = ~sky
+    mask = valid.to(log_distance)
+    error = torch.where(valid, prediction.log_distance - log_distance, torch.zeros_like(log_distance))
+    aligned = (error - median_offset(error, valid)[:, None, None]) * mask
+    count = mask.sum((1, 2)).clamp_min(1)
+    mean, mean_square = (error * mask).sum((1, 2)) / count, (error.square() * mask).sum((1, 2)) / count
+    on_faces = faces_from_panorama(prediction.log_distance[:, None], prediction.face_log_distance.shape[-1], fov_deg)
+    terms = {
+        "aligned": _masked_mean(aligned.abs(), mask),
+        "absolute": _masked_mean(error.abs(), mask),
+        "silog": (mean_square - 0.85 * mean.square()).clamp_min(1e-6).sqrt().mean(),
+        "gradient": gradient_loss(aligned, valid),
+        "overlap": (prediction.face_log_distance - on_faces[:, :, 0]).abs().mean(),
+        "sky": F.binary_cross_entropy_with_logits(prediction.sky_logit, sky.to(log_distance)),
+    }
+    terms["total"] = sum(getattr(weights, name) * value for name, value in terms.items())
+    return terms
