@@ -1,0 +1,171 @@
+"""Scaffold: a panorama becomes distance, sky and Gaussians in one feed-forward pass (Sec. 3.2 of One2Scene).
+
+    panorama [0, 1] -> faces at the network's size -> log distance [log m], sky (averaged over turned copies)
+        -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onescene.geometry.cubemap import faces_from_panorama
+from onescene.geometry.equirect import check_panorama_hw
+from onescene.models.scaffold import CubeScaffold
+from onescene.models.scaffold.lift import LiftConfig, lift_faces
+from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
+from onescene.stages.anchors import AnchorsConfig
+from onescene.stages.anchors import run as cut_anchors
+from onescene.types import Gaussians
+
+DISTANCE_MAX_HEIGHT = 512
+
+
+@dataclass(frozen=True)
+class ScaffoldConfig:
+    """How a scaffold is made."""
+
+    face_px: int = 256  # Gaussians along a face's side
+    fov_deg: float = 95.0  # field of view of a face [degrees]
+    network_px: int = 96  # side of the faces that the network sees, a multiple of 32
+    turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
+    mirror: bool = True  # average with the mirrored panorama too
+    median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
+    sky_factor: float = 4.0  # sky stands this many times beyond the farthest percentile of the ground
+    edge_threshold: float = 0.12  # log range that counts as a depth edge
+    lift: LiftConfig = field(default_factory=LiftConfig)
+
+
+@dataclass(frozen=True)
+class ScaffoldOutput:
+    """The geometric scaffold.
+
+    Attributes:
+        gaussians: One per owned face pixel [world units].
+        distance: Along each panorama ray [world units]; the sky has a large, finite value.
+        sky: Probability that a panorama pixel is sky.
+        faces: The anchors that gave the colours.
+        face_distance: Distance at every face pixel [world units].
+        metres_per_unit: What the network believes one world unit to be [m]; scale from one image is a guess.
+    """
+
+    gaussians: Gaussians
+    distance: Float[Tensor, "height width"]
+    sky: Float[Tensor, "height width"]
+    faces: Float[Tensor, "6 3 face face"]
+    face_distance: Float[Tensor, "6 face face"]
+    metres_per_unit: float
+
+
+@torch.no_grad()
+def predict_distance(
+    panorama: Float[Tensor, "3 height width"],
+    network: CubeScaffold,
+    config: ScaffoldConfig = ScaffoldConfig(),
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """Log distance [log m] and sky probability on a panorama of (network_px, 2 network_px) pixels.
+
+    The panorama is turned by whole columns so that face borders fall elsewhere in every copy, and averaged back.
+    """
+    size = config.network_px
+    small = resize_panorama(panorama, (2 * size, 4 * size))
+    views = [(k, m) for k in range(config.turns) for m in ((False, True) if config.mirror else (False,))]
+    log_sum, sky_sum = 0.0, 0.0
+    for done, (k, mirrored) in enumerate(views):
+        shift = 2 * round(k * size / 2 / config.turns)  # 4 size columns are 360 degrees: a quarter turn is size
+        turned = small.roll(shift, dims=-1)
+        turned = turned.flip(-1) if mirrored else turned
+        out = network(faces_from_panorama(turned, size, config.fov_deg)[None])
+        maps = torch.stack((out.log_distance[0], out.sky_logit[0]))
+        maps = (maps.flip(-1) if mirrored else maps).roll(-shift // 2, dims=-1)
+        log_sum, sky_sum = log_sum + maps[0], sky_sum + maps[1]
+        if progress:
+            progress((done + 1) / len(views))
+    return log_sum / len(views), torch.sigmoid(sky_sum / len(views))
+
+
+def place_sky(
+    distance: Float[Tensor, "h w"], sky: Float[Tensor, "h w"], config: ScaffoldConfig
+) -> tuple[Float[Tensor, "h w"], float]:
+    """Scales the ground to the wanted median and moves the sky far away; returns it with metres per unit."""
+    ground = distance[sky < 0.5]
+    ground = ground if ground.numel() >= distance.numel() // 100 else distance.flatten()
+    scale = float(ground.median()) / config.median_distance
+    far = float(ground.quantile(0.99)) / scale if ground.numel() < 16_000_000 else float(ground.max()) / scale
+    far = max(config.sky_factor * far, 20 * config.median_distance)
+    return torch.where(sky >= 0.5, torch.full_like(distance, far), distance / scale), scale
+
+
+def face_distance_from_panorama(
+    distance: Float[Tensor, "h w"], face_px: int, fov_deg: float, edge_ratio: float
+) -> Float[Tensor, "6 face face"]:
+    """E2C of a distance map that does not mix the two sides of a depth edge: bilinear on surfaces, nearest at edges."""
+    log_distance = distance.log()[None]
+    smooth = faces_from_panorama(log_distance, face_px, fov_deg)[:, 0]
+    nearest = faces_from_panorama(log_distance, face_px, fov_deg, mode="nearest")[:, 0]
+    at_edge = (smooth - nearest).abs() > torch.tensor(edge_ratio).log() / 2
+    return torch.where(at_edge, nearest, smooth).exp()
+
+
+@torch.no_grad()
+def run(
+    panorama: Float[Tensor, "3 height width"],
+    network: CubeScaffold,
+    config: ScaffoldConfig = ScaffoldConfig(),
+    progress: Callable[[float], None] | None = None,
+) -> ScaffoldOutput:
+    """Makes the scaffold of a panorama.
+
+    Args:
+        panorama: RGB in [0, 1], width twice the height.
+        network: A scaffold network with its weights.
+        config: Sizes and options.
+        progress: Called with the share that is done, in [0, 1].
+
+    Raises:
+        ValueError: the panorama is not 2:1 or a setting is out of range.
+    """
+    height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
+    if config.network_px % 32 or config.network_px < 32:
+        raise ValueError(f"network_px must be a multiple of 32, got {config.network_px}")
+    if config.turns < 1:
+        raise ValueError(f"turns must be >= 1, got {config.turns}")
+    coarse_log, coarse_sky = predict_distance(panorama, network, config, progress)
+    fine_hw = (min(height, DISTANCE_MAX_HEIGHT), min(width, 2 * DISTANCE_MAX_HEIGHT))
+    guide = resize_panorama(panorama, fine_hw)
+    fine = joint_bilateral_upsample(torch.stack((coarse_log, coarse_sky)), guide)
+    distance = sharpen_edges(fine[0], threshold=config.edge_threshold).exp()
+    distance, scale = place_sky(distance, fine[1], config)
+    return lift_panorama(panorama, distance, fine[1], config, metres_per_unit=scale)
+
+
+def lift_panorama(
+    panorama: Float[Tensor, "3 height width"],
+    distance: Float[Tensor, "h w"],
+    sky: Float[Tensor, "h w"],
+    config: ScaffoldConfig = ScaffoldConfig(),
+    metres_per_unit: float = 1.0,
+) -> ScaffoldOutput:
+    """Lifts a panorama with any distance map (predicted, true or drawn by hand) to the scaffold.
+
+    Args:
+        panorama: RGB in [0, 1].
+        distance: Along each ray [world units], of any 2:1 size.
+        sky: Probability of sky, same size as ``distance``.
+        config: Sizes and options.
+        metres_per_unit: Kept in the output.
+
+    Raises:
+        ValueError: a distance is not finite and positive.
+    """
+    anchors = cut_anchors(panorama, AnchorsConfig(config.face_px, config.fov_deg))
+    face_distance = face_distance_from_panorama(distance, config.face_px, config.fov_deg, config.lift.edge_ratio)
+    sky_map = (sky >= 0.5).to(distance)[None]
+    face_sky = faces_from_panorama(sky_map, config.face_px, config.fov_deg, mode="nearest")[:, 0] > 0.5
+    gaussians = lift_faces(anchors.faces, face_distance, face_sky, config.fov_deg, config.lift)
+    return ScaffoldOutput(gaussians, distance, sky, anchors.faces, face_distance, metres_per_unit)
