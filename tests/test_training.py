@@ -1,0 +1,120 @@
+"""Scaffold training: losses by hand, batches that follow from seed and step, a resumed run equal to an unbroken one."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig, ScaffoldPrediction
+from onescene.training.augment import jitter_colour, roll_and_flip
+from onescene.training.scaffold import TrainConfig, lr_factor, new_state, shrink_targets, train_scaffold
+from onescene.training.scaffold_loss import gradient_loss, median_offset, scaffold_loss
+
+TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
+
+
+class Panoramas:
+    """Five noisy panoramas, the same at every reading."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        draw = np.random.default_rng(index)
+        rgb = draw.integers(0, 255, (64, 128, 3), dtype=np.uint8)
+        return rgb, draw.uniform(1, 5, (64, 128)).astype(np.float32), draw.uniform(size=(64, 128)) < 0.1
+
+
+def weights_after(state, config, stop=None):
+    for log in train_scaffold(state, Panoramas(), config):
+        assert math.isfinite(log.losses["total"])
+        if stop is not None and log.step == stop:
+            break
+    return state.network.state_dict()
+
+
+def test_a_resumed_run_equals_an_unbroken_one():
+    config = TrainConfig(steps=4, batch=2, warmup_steps=1, seed=3)
+    torch.manual_seed(0)
+    network = CubeScaffold(TINY)
+    whole = weights_after(new_state(copy.deepcopy(network), config), config)
+    first = new_state(copy.deepcopy(network), config)
+    weights_after(first, config, stop=2)
+    second = new_state(CubeScaffold(TINY), config)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert second.step == 2
+    resumed = weights_after(second, config)
+    for key, value in whole.items():
+        torch.testing.assert_close(resumed[key], value)
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero():
+    config = TrainConfig(steps=100, warmup_steps=10, decay_fraction=0.2)
+    assert lr_factor(0, config) == pytest.approx(0.1)
+    assert lr_factor(50, config) == 1.0
+    assert lr_factor(90, config) == pytest.approx(0.5)
+    assert lr_factor(100, config) == 0.0
+
+
+def perfect(log_distance, offset=0.0):
+    return ScaffoldPrediction(log_distance + offset, torch.full_like(log_distance, -20.0), torch.zeros(1, 6, 8, 8) + offset)
+
+
+def test_loss_of_a_perfect_and_of_a_scaled_prediction():
+    log_distance, sky = torch.zeros(1, 16, 32), torch.zeros(1, 16, 32, dtype=torch.bool)
+    exact = scaffold_loss(perfect(log_distance), log_distance, sky, 95)
+    assert exact["total"] < 1e-3
+    scaled = scaffold_loss(perfect(log_distance, 0.7), log_distance, sky, 95)
+    torch.testing.assert_close(scaled["absolute"], torch.tensor(0.7))
+    assert scaled["aligned"] < 1e-6 and scaled["gradient"] < 1e-6
+    torch.testing.assert_close(scaled["silog"], torch.tensor(0.7 * math.sqrt(0.15)), rtol=1e-4, atol=0)
+
+
+def test_the_sky_is_left_out():
+    log_distance = torch.randn(1, 16, 32)
+    sky = torch.zeros(1, 16, 32, dtype=torch.bool)
+    sky[:, :8] = True
+    wrong_sky = log_distance.clone()
+    wrong_sky[:, :8] += 100
+    face = torch.zeros(1, 6, 8, 8)
+    sky_logit = torch.where(sky, 20.0, -20.0)
+    one = scaffold_loss(ScaffoldPrediction(log_distance, sky_logit, face), log_distance, sky, 95)
+    two = scaffold_loss(ScaffoldPrediction(wrong_sky, sky_logit, face), log_distance, sky, 95)
+    for term in ("aligned", "absolute", "silog", "gradient", "sky"):
+        torch.testing.assert_close(one[term], two[term])
+
+
+def test_median_and_gradient_by_hand():
+    error = torch.tensor([[[1.0, 2.0, 9.0, 2.0]]])
+    assert median_offset(error, torch.ones_like(error, dtype=torch.bool)) == 2.0
+    assert median_offset(error, torch.zeros_like(error, dtype=torch.bool)) == 0.0
+    step = torch.zeros(1, 4, 8)
+    step[..., 4:] = 1.0
+    assert gradient_loss(step, torch.ones_like(step, dtype=torch.bool), scales=1) == pytest.approx(2 / 8)
+
+
+def test_turning_moves_all_three_together_and_jitter_stays_in_range():
+    generator = torch.Generator().manual_seed(1)
+    place = torch.arange(16.0).expand(3, 4, 16)
+    rgb, log_distance, sky = roll_and_flip(place[:, None].expand(3, 3, 4, 16), place, place > 7, generator)
+    torch.testing.assert_close(rgb[:, 0], log_distance)
+    assert torch.equal(sky, log_distance > 7)
+    assert not torch.equal(rgb[0], rgb[1])
+    jittered = jitter_colour(torch.rand(4, 3, 8, 16), generator)
+    assert 0 <= jittered.min() and jittered.max() <= 1
+
+
+def test_targets_average_the_ground_alone():
+    log_distance = torch.tensor([[[1.0, 3.0], [5.0, 0.0]]]).repeat(1, 1, 2)
+    sky = torch.tensor([[[False, False], [True, True]]]).repeat(1, 1, 2)
+    mean, target_sky = shrink_targets(log_distance, sky, 1)
+    torch.testing.assert_close(mean, torch.full((1, 1, 2), 2.0))
+    assert not target_sky.any()
+
+
+def test_an_empty_data_set_is_refused():
+    config = TrainConfig(steps=1)
+    with pytest.raises(ValueError, match="at least one panorama"):
+        next(train_scaffold(new_state(CubeScaffold(TINY), config), [], config))
