@@ -1,0 +1,203 @@
+"""The CPU backend: arranges the Numba kernels, hands their shares to threads and joins them to autograd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from onescene.splatting import numba_backward, numba_blend, numba_project, numba_tiles
+from onescene.splatting import numba_layout as at
+from onescene.splatting.numba_compile import announce_compilation
+from onescene.splatting.projection import TAN_MARGIN
+from onescene.types import Cameras, Gaussians
+
+SHARE = 8192  # Gaussians projected by one task
+ORDER_SHARE = 16384  # ellipses binned by one task
+FLOAT_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the forward pass of one camera leaves for the backward pass."""
+
+    camera: np.ndarray  # the flat array of numba_layout
+    records: np.ndarray  # [N, RECORD]; the first counts[s] of each share are used
+    boxes: np.ndarray  # [N, 4] tiles touched: left, top, right, bottom
+    ids: np.ndarray  # [N] the Gaussian of each record
+    counts: np.ndarray  # [shares]
+    order: np.ndarray  # [visible, 2] records front to back, and the bits of their depths
+    offsets: np.ndarray  # [tiles + 1] first list entry of each tile
+    lists: np.ndarray  # [pairs] records of tile 0, of tile 1 and so on, each front to back
+
+
+@lru_cache(maxsize=4)
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process (after a fork the child makes its own)."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="splatting")
+
+
+def run_shares(task: Callable[[int], None], shares: int) -> None:
+    """Calls ``task`` for every share, on as many threads as torch uses; the caller is one of them."""
+    waiting = list(range(shares))[::-1]
+
+    def work() -> None:
+        while True:
+            try:
+                share = waiting.pop()
+            except IndexError:
+                return
+            task(share)
+
+    workers = torch.get_num_threads() - 1
+    helpers = min(workers, shares - 1)
+    futures = [_pool(workers, os.getpid()).submit(work) for _ in range(helpers)]
+    work()
+    for future in futures:
+        future.result()
+
+
+def camera_array(cam_from_world: np.ndarray, K: np.ndarray, hw: tuple[int, int], near: float, far: float) -> np.ndarray:
+    """The numbers of one camera as the flat float32 array that ``numba_layout`` describes.
+
+    Args:
+        cam_from_world: Rigid transform, [4, 4].
+        K: Intrinsics [pixels], [3, 3].
+        hw: Size of the image [pixels].
+        near: Closest depth drawn [world units].
+        far: Farthest depth drawn [world units].
+    """
+    rotation, translation = cam_from_world[:3, :3], cam_from_world[:3, 3]
+    focal, centre, size = K.diagonal()[:2], K[:2, 2], np.array(hw[::-1], dtype=np.float64)
+    margin = TAN_MARGIN * 0.5 * size / focal
+    parts = (rotation.ravel(), translation, focal, centre, size, (near, min(far, FLOAT_MAX)))
+    parts += (-(centre / focal + margin), (size - centre) / focal + margin, -rotation.T @ translation)
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _tiles(hw: Sequence[int]) -> tuple[int, int]:
+    return -(-hw[0] // at.TILE), -(-hw[1] // at.TILE)
+
+
+def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.ndarray) -> _View:
+    """Runs the forward kernels for one camera; fills ``image`` [5, H, W]."""
+    n = len(scene[0])
+    shares = -(-n // SHARE)
+    records, boxes = np.empty((n, at.RECORD), np.float32), np.empty((n, 4), np.int32)
+    keys, ids, counts = np.empty(n, np.float32), np.empty(n, np.int32), np.zeros(shares, np.int64)
+    seen = (records, boxes, keys, ids, counts)
+
+    def project(share: int) -> None:
+        first = share * SHARE
+        numba_project.project(first, min(first + SHARE, n), scene, camera, seen, share)
+
+    run_shares(project, shares)
+    visible = int(counts.sum())
+    order, spare = np.empty((visible, 2), np.uint32), np.empty((visible, 2), np.uint32)
+    numba_tiles.depth_order(keys.view(np.uint32), np.arange(shares) * SHARE, counts, order, spare)
+    tiles_y, tiles_x = _tiles(image.shape[1:])
+    offsets, lists = _tile_lists(order, boxes, tiles_y, tiles_x)
+
+    def blend(row: int) -> None:
+        numba_blend.blend(row * tiles_x, (row + 1) * tiles_x, tiles_x, offsets, lists, records, image)
+
+    run_shares(blend, tiles_y)
+    return _View(camera, records, boxes, ids, counts, order, offsets, lists)
+
+
+def _tile_lists(order: np.ndarray, boxes: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarray, np.ndarray]:
+    """First entry of each tile [tiles + 1], and the records of all tiles in a row."""
+    visible = len(order)
+    shares = max(1, -(-visible // ORDER_SHARE))
+    places = np.zeros((shares, tiles_y * tiles_x), np.int64)
+    offsets = np.empty(tiles_y * tiles_x + 1, np.int64)
+
+    def bounds(share: int) -> tuple[int, int]:
+        return share * ORDER_SHARE, min((share + 1) * ORDER_SHARE, visible)
+
+    run_shares(lambda s: numba_tiles.count_tiles(*bounds(s), order, boxes, tiles_x, places[s]), shares)
+    numba_tiles.offsets_of_tiles(places, offsets)
+    lists = np.empty(int(offsets[-1]), np.int32)
+    run_shares(lambda s: numba_tiles.fill_tiles(*bounds(s), order, boxes, tiles_x, places[s], lists), shares)
+    return offsets, lists
+
+
+def _backward_view(
+    scene: tuple[np.ndarray, ...],
+    view: _View,
+    images: tuple[np.ndarray, np.ndarray],
+    grads: tuple[np.ndarray, ...],
+    *,
+    fresh: bool,
+) -> None:
+    """Adds to ``grads`` what one camera's image and its gradient give; starts from zero if ``fresh``."""
+    tiles_y, tiles_x = _tiles(images[0].shape[1:])
+    base = np.empty(len(scene[0]), np.int64)
+    numba_backward.first_rows(view.order, view.boxes, base)
+    rows = np.empty((len(view.lists), at.SUMS), np.float32)
+    bins, seen = (view.offsets, view.lists), (view.records, view.boxes, base)
+
+    def blend(row: int) -> None:
+        numba_blend.blend_backward(row * tiles_x, (row + 1) * tiles_x, tiles_x, bins, seen, images, rows)
+
+    def project(share: int) -> None:
+        first = share * SHARE
+        if fresh:
+            for array in grads:
+                array[first : first + SHARE] = 0
+        found = (*seen, view.ids)
+        numba_backward.project_backward(first, view.counts[share], scene, view.camera, found, rows, grads)
+
+    run_shares(blend, tiles_y)
+    run_shares(project, len(view.counts))
+
+
+def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(t.detach().numpy()) for t in tensors)
+
+
+class _Splat(torch.autograd.Function):
+    """Joins the kernels to autograd: five Gaussian tensors in, the images [V, 5, H, W] out."""
+
+    @staticmethod
+    def forward(ctx, means, quats, scales, opacities, sh, cameras, hw):
+        scene = _arrays((means, quats, scales, opacities, sh))
+        out = torch.empty(len(cameras), 5, *hw)
+        views = [_forward_view(scene, camera, image) for camera, image in zip(cameras, out.numpy(), strict=True)]
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(means, quats, scales, opacities, sh, out)
+            ctx.views = views
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        *scene, images, grad_images = _arrays((*ctx.saved_tensors, grad))
+        grads = tuple((np.empty if ctx.views else np.zeros)(array.shape, np.float32) for array in scene)
+        for i, view in enumerate(ctx.views):
+            _backward_view(tuple(scene), view, (images[i], grad_images[i]), grads, fresh=i == 0)
+        return (*(torch.from_numpy(g) for g in grads), None, None)
+
+
+def render_numba(
+    gaussians: Gaussians, cameras: Cameras, near: float, far: float
+) -> tuple[Float[Tensor, "v 3 h w"], Float[Tensor, "v h w"], Float[Tensor, "v h w"]]:
+    """Renders every camera; see :func:`onescene.splatting.render`.
+
+    Returns:
+        RGB, depth_z and alpha.
+    """
+    announce_compilation()
+    g = gaussians
+    cam_from_world, K = cameras.cam_from_world.double().numpy(), cameras.K.double().numpy()
+    flat = [camera_array(m, k, cameras.hw, near, far) for m, k in zip(cam_from_world, K, strict=True)]
+    out = _Splat.apply(g.means, g.quats, g.scales, g.opacities, g.sh, flat, cameras.hw)
+    return out[:, :3], out[:, 3], out[:, 4]

@@ -1,0 +1,66 @@
+"""How kernels are compiled and where the machine code is kept.
+
+The cache lies in the user's cache folder, one folder per version of the sources of this package: it works when the
+package itself is read-only, several processes may fill it at once (Numba replaces its files atomically), and a kernel
+never meets a stale copy of a function it calls from another file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numba
+
+logger = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """A writable folder for this version of the kernels, or None if there is none.
+
+    The base is ``$NUMBA_CACHE_DIR``, else ``$XDG_CACHE_HOME/onescene``, else ``~/.cache/onescene``, else the system's
+    folder for temporary files.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    bases = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache")]
+    bases.append(os.path.join(tempfile.gettempdir(), f"onescene-{os.getuid() if hasattr(os, 'getuid') else 'user'}"))
+    for base in filter(None, bases):
+        folder = Path(base) / "onescene" / "kernels" / digest.hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    logger.warning("no writable folder for compiled kernels: every process compiles them anew")
+    return None
+
+
+@lru_cache(maxsize=1)
+def announce_compilation() -> None:
+    """Warns, before the first render of a process, if the kernels still have to be compiled."""
+    folder = cache_folder()
+    if folder is None or not any(folder.rglob("*.nbi")):
+        logger.warning("compiling the CPU renderer: about 10 seconds, once per machine (kept in %s)", folder)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compiles a function for this machine on its first call: no GIL, fast float arithmetic, cached on disk."""
+    function = inspect.unwrap(function)  # shape checking may have wrapped it; Numba needs the function itself
+    folder = cache_folder()
+    previous = numba.config.CACHE_DIR
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)  # read when the kernel is declared, put back at once
+    try:
+        return numba.njit(nogil=True, cache=folder is not None, fastmath=True, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = previous

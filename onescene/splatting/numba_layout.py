@@ -1,0 +1,52 @@
+"""What the Numba kernels agree on: columns of their arrays, constants in float32.
+
+A record is the ellipse of one visible Gaussian; a tile's planes lie in one flat array at constant offsets, which is
+what lets LLVM turn the pixel loops into vector code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onescene.splatting import projection, sh
+
+TILE = 16  # tile side [px]; a row of it is one AVX-512 register
+AREA = TILE * TILE
+
+# Columns of a record.
+X, Y, XX, XY, YY, OPACITY, RED, GREEN, BLUE, DEPTH, LIMIT, HALF_Y = range(12)
+RECORD = 12
+
+# Entries of the flat camera array: cam_from_world (rotation row by row, then translation), focal lengths, principal
+# point, width and height, near and far, limits of x / z and y / z in the Jacobian, the camera's centre in the world.
+TRANSLATION, FOCAL, CENTRE, SIZE, RANGE, TAN_LOW, TAN_HIGH, ORIGIN = 9, 12, 14, 16, 18, 20, 22, 24
+
+# Offsets of a tile's planes: pixel centres, transmittance; forward: red, green, blue, depth; backward: the rest of
+# <gradient, image>, and the gradients of red, green, blue, depth and alpha.
+COLUMN, ROW, LIGHT = 0, AREA, 2 * AREA
+OUT, PLANES = 3 * AREA, 7 * AREA
+REST, GRAD, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA
+
+# Columns of what one (ellipse, tile) pair collects: sums over pixels of dL/dsigma times dx, dy, dx^2, dx dy, dy^2;
+# then dL/d(opacity, red, green, blue, depth).
+SUMS = 10
+
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+THREE, FIVE, SIX, TEN, FIFTEEN = np.float32(3), np.float32(5), np.float32(6), np.float32(10), np.float32(15)
+EIGHTH, PER_TILE, TINY = np.float32(1 / 8), np.float32(1 / TILE), np.float32(1e-12)
+BLUR, BLUR_SQUARED = np.float32(projection.BLUR_PX2), np.float32(projection.BLUR_PX2**2)
+ALPHA_MIN, ALPHA_MAX = np.float32(projection.ALPHA_MIN), np.float32(projection.ALPHA_MAX)
+LIGHT_MIN = np.float32(projection.TRANSMITTANCE_MIN)
+REACH = np.float32(3.33)  # sqrt(2 ln 255): no ellipse reaches farther, in standard deviations
+
+# exp(-8 t) = p(t)^8: alpha >= 1/255 bounds t by ln(255) / 8 < 0.7, where this p of degree 6 is off by less than 1e-8.
+E0, E1, E2, E3, E4, E5, E6 = (
+    np.float32(c)
+    for c in np.polynomial.Chebyshev.interpolate(lambda t: np.exp(-t), 6, [0, 0.72])
+    .convert(kind=np.polynomial.Polynomial)
+    .coef
+)
+
+S0, S1 = np.float32(sh.C0), np.float32(sh.C1)
+S20, S21, S22 = (np.float32(c) for c in sh.C2)
+S30, S31, S32, S33, S34 = (np.float32(c) for c in sh.C3)

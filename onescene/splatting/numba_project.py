@@ -1,0 +1,137 @@
+"""Numba kernels that find the ellipses: project, cull and colour the Gaussians of one camera.
+
+The mathematics is that of ``projection``; each kernel works on a share of the Gaussians and releases the GIL.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onescene.splatting import numba_layout as at
+from onescene.splatting.numba_compile import kernel
+
+
+@kernel
+def sh_basis(x, y, z, count, basis):
+    """Writes the first ``count`` real spherical harmonics of a unit direction."""
+    basis[0] = at.S0
+    if count > 1:
+        basis[1], basis[2], basis[3] = -at.S1 * y, at.S1 * z, -at.S1 * x
+    if count > 4:
+        basis[4], basis[5], basis[7] = at.S20 * x * y, -at.S20 * y * z, -at.S20 * x * z
+        basis[6], basis[8] = at.S21 * (at.THREE * z * z - at.ONE), at.S22 * (x * x - y * y)
+    if count > 9:
+        five = at.FIVE * z * z - at.ONE
+        basis[9], basis[15] = -at.S30 * y * (at.THREE * x * x - y * y), -at.S30 * x * (x * x - at.THREE * y * y)
+        basis[10], basis[14] = at.S31 * x * y * z, at.S34 * z * (x * x - y * y)
+        basis[11], basis[13] = -at.S32 * y * five, -at.S32 * x * five
+        basis[12] = at.S33 * z * (five - at.TWO)
+
+
+@kernel
+def rotation(w, x, y, z):
+    """Rotation matrix of a quaternion of any length, row by row."""
+    scale = at.ONE / max(np.sqrt(w * w + x * x + y * y + z * z), at.TINY)
+    w, x, y, z = w * scale, x * scale, y * scale, z * scale
+    return (
+        at.ONE - at.TWO * (y * y + z * z), at.TWO * (x * y - w * z), at.TWO * (x * z + w * y),
+        at.TWO * (x * y + w * z), at.ONE - at.TWO * (x * x + z * z), at.TWO * (y * z - w * x),
+        at.TWO * (x * z - w * y), at.TWO * (y * z + w * x), at.ONE - at.TWO * (x * x + y * y),
+    )  # fmt: skip
+
+
+@kernel
+def half_ellipse(quat, scale, camera, x, y, z):
+    """The rows of J A (2 x 3): A holds the Gaussian's axes in the camera, J is the clamped Jacobian at (x, y, z)."""
+    r = rotation(quat[0], quat[1], quat[2], quat[3])
+    inverse_z = at.ONE / z
+    fx, fy = camera[at.FOCAL] * inverse_z, camera[at.FOCAL + 1] * inverse_z
+    gx = -fx * min(max(x * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
+    gy = -fy * min(max(y * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
+    ux, uy, uz = fx * camera[0] + gx * camera[6], fx * camera[1] + gx * camera[7], fx * camera[2] + gx * camera[8]
+    vx, vy, vz = fy * camera[3] + gy * camera[6], fy * camera[4] + gy * camera[7], fy * camera[5] + gy * camera[8]
+    return (
+        (ux * r[0] + uy * r[3] + uz * r[6]) * scale[0],
+        (ux * r[1] + uy * r[4] + uz * r[7]) * scale[1],
+        (ux * r[2] + uy * r[5] + uz * r[8]) * scale[2],
+        (vx * r[0] + vy * r[3] + vz * r[6]) * scale[0],
+        (vx * r[1] + vy * r[4] + vz * r[7]) * scale[1],
+        (vx * r[2] + vy * r[5] + vz * r[8]) * scale[2],
+    )
+
+
+@kernel
+def surely_outside(u, v, x, y, z, largest, camera):
+    """True if no ellipse of this size can touch the image: a bound without the covariance."""
+    inverse_z = at.ONE / z
+    tan_x = min(max(x * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
+    tan_y = min(max(y * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
+    size_x = camera[at.FOCAL] * inverse_z * largest
+    size_y = camera[at.FOCAL + 1] * inverse_z * largest
+    reach_x = at.REACH * np.sqrt(size_x * size_x * (at.ONE + tan_x * tan_x) + at.BLUR) + at.ONE
+    reach_y = at.REACH * np.sqrt(size_y * size_y * (at.ONE + tan_y * tan_y) + at.BLUR) + at.ONE
+    return (
+        u + reach_x < at.ZERO
+        or u - reach_x > camera[at.SIZE]
+        or v + reach_y < at.ZERO
+        or v - reach_y > camera[at.SIZE + 1]
+    )
+
+
+@kernel
+def write_colour(record, sh, mean, camera, basis):
+    """Evaluates the colour seen from the camera into a record."""
+    dx, dy, dz = mean[0] - camera[at.ORIGIN], mean[1] - camera[at.ORIGIN + 1], mean[2] - camera[at.ORIGIN + 2]
+    scale = at.ONE / max(np.sqrt(dx * dx + dy * dy + dz * dz), at.TINY)
+    count = sh.shape[0]
+    sh_basis(dx * scale, dy * scale, dz * scale, count, basis)
+    red, green, blue = at.HALF, at.HALF, at.HALF
+    for k in range(count):
+        red += basis[k] * sh[k, 0]
+        green += basis[k] * sh[k, 1]
+        blue += basis[k] * sh[k, 2]
+    record[at.RED], record[at.GREEN], record[at.BLUE] = max(red, at.ZERO), max(green, at.ZERO), max(blue, at.ZERO)
+
+
+@kernel
+def project(first, last, scene, camera, seen, share):
+    """Projects Gaussians first..last-1; writes those in view to the start of the share's slice, in order."""
+    means, quats, scales, opacities, sh = scene
+    records, boxes, keys, ids, counts = seen
+    width, height = camera[at.SIZE], camera[at.SIZE + 1]
+    basis = np.empty(16, np.float32)
+    out = first
+    for i in range(first, last):
+        mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
+        z = camera[6] * mx + camera[7] * my + camera[8] * mz + camera[at.TRANSLATION + 2]
+        opacity = opacities[i]
+        if z < camera[at.RANGE] or z > camera[at.RANGE + 1] or opacity < at.ALPHA_MIN:
+            continue
+        x = camera[0] * mx + camera[1] * my + camera[2] * mz + camera[at.TRANSLATION]
+        y = camera[3] * mx + camera[4] * my + camera[5] * mz + camera[at.TRANSLATION + 1]
+        u = camera[at.FOCAL] * x / z + camera[at.CENTRE]
+        v = camera[at.FOCAL + 1] * y / z + camera[at.CENTRE + 1]
+        largest = max(abs(scales[i, 0]), abs(scales[i, 1]), abs(scales[i, 2]))
+        if surely_outside(u, v, x, y, z, largest, camera):
+            continue
+        a, b, c, d, e, f = half_ellipse(quats[i], scales[i], camera, x, y, z)
+        xx, xy, yy = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
+        minors = (b * f - c * e) ** 2 + (c * d - a * f) ** 2 + (a * e - b * d) ** 2
+        inverse_det = at.ONE / (minors + at.BLUR * (xx + yy) + at.BLUR_SQUARED)
+        xx, yy = xx + at.BLUR, yy + at.BLUR
+        limit = np.float32(np.log(opacity / at.ALPHA_MIN))
+        half_x, half_y = np.sqrt(at.TWO * limit * xx), np.sqrt(at.TWO * limit * yy)
+        if u + half_x <= at.ZERO or u - half_x >= width or v + half_y <= at.ZERO or v - half_y >= height:
+            continue
+        record, box = records[out], boxes[out]
+        record[at.X], record[at.Y], record[at.DEPTH], record[at.OPACITY] = u, v, z, opacity
+        record[at.XX], record[at.XY], record[at.YY] = yy * inverse_det, -xy * inverse_det, xx * inverse_det
+        record[at.LIMIT], record[at.HALF_Y] = limit, half_y
+        write_colour(record, sh[i], means[i], camera, basis)
+        box[0], box[1] = max(u - half_x, at.ZERO) * at.PER_TILE, max(v - half_y, at.ZERO) * at.PER_TILE
+        box[2] = np.ceil(min(u + half_x, width) * at.PER_TILE)
+        box[3] = np.ceil(min(v + half_y, height) * at.PER_TILE)
+        keys[out] = z
+        ids[out] = i
+        out += 1
+    counts[share] = out - first
