@@ -7,22 +7,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from onescene.geometry.cubemap import faces_from_panorama
+from onescene.geometry.cubemap import face_cameras, faces_from_panorama
 from onescene.geometry.equirect import check_panorama_hw
 from onescene.models.scaffold import CubeScaffold
-from onescene.models.scaffold.lift import LiftConfig, lift_faces
+from onescene.models.scaffold.lift import LiftConfig, lift_faces, owned_pixels
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
+from onescene.splatting import render
 from onescene.stages.anchors import AnchorsConfig
 from onescene.stages.anchors import run as cut_anchors
-from onescene.types import Gaussians
+from onescene.types import SH_C0, Gaussians
 
-DISTANCE_MAX_HEIGHT = 512
+DISTANCE_MAX_HEIGHT = 512  # rows of the distance map at most [pixels]
+COLOUR_MARGIN = 0.3  # how far matched colours may leave [0, 1]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ScaffoldConfig:
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
     sky_factor: float = 4.0  # sky stands this many times beyond the farthest percentile of the ground
     edge_threshold: float = 0.12  # log range that counts as a depth edge
+    colour_steps: int = 4  # rounds of matching the colours to the anchors, against the blur of splatting
     lift: LiftConfig = field(default_factory=LiftConfig)
 
 
@@ -113,6 +116,30 @@ def face_distance_from_panorama(
 
 
 @torch.no_grad()
+def match_colours(
+    gaussians: Gaussians, faces: Float[Tensor, "6 3 face face"], fov_deg: float, steps: int
+) -> Gaussians:
+    """Adds to each Gaussian's colour what its own pixel lacks when the anchors are rendered, a few times over.
+
+    Splatting blurs by the Gaussians' overlap; seen from the centre every Gaussian has one pixel, so the residual of
+    that pixel is its correction. Colours may leave [0, 1] by up to ``COLOUR_MARGIN``.
+
+    Args:
+        gaussians: As :func:`onescene.models.scaffold.lift.lift_faces` orders them.
+        faces: The anchors [0, 1].
+        fov_deg: Their field of view [degrees].
+        steps: Rounds; 0 leaves the colours alone.
+    """
+    face_px = faces.shape[-1]
+    cameras, keep = face_cameras(face_px, fov_deg).to(faces), owned_pixels(face_px, fov_deg).to(faces.device)
+    for _ in range(steps):
+        residual = (faces - render(gaussians, cameras).rgb.clamp(0, 1)).permute(0, 2, 3, 1)[keep]
+        colour = (gaussians.rgb + residual).clamp(-COLOUR_MARGIN, 1 + COLOUR_MARGIN)
+        gaussians = replace(gaussians, sh=((colour - 0.5) / SH_C0)[:, None])
+    return gaussians
+
+
+@torch.no_grad()
 def run(
     panorama: Float[Tensor, "3 height width"],
     network: CubeScaffold,
@@ -168,4 +195,5 @@ def lift_panorama(
     sky_map = (sky >= 0.5).to(distance)[None]
     face_sky = faces_from_panorama(sky_map, config.face_px, config.fov_deg, mode="nearest")[:, 0] > 0.5
     gaussians = lift_faces(anchors.faces, face_distance, face_sky, config.fov_deg, config.lift)
+    gaussians = match_colours(gaussians, anchors.faces, config.fov_deg, config.colour_steps)
     return ScaffoldOutput(gaussians, distance, sky, anchors.faces, face_distance, metres_per_unit)

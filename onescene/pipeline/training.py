@@ -1,0 +1,140 @@
+"""Training runs on disk: parameters checked, checkpoints written whole, logs to watch, weights to ship."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from onescene.io.atomic import atomic_path, atomic_write_bytes
+from onescene.models.loading import half_bytes, load_imagenet
+from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
+from onescene.training.scaffold import PanoramaSet, StepLog, TrainConfig, TrainState, new_state, train_scaffold
+
+
+class ScaffoldParams(BaseModel):
+    """What a params file of ``onescene train scaffold`` may say; any other key is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str  # folder made by `onescene data maps`, or "rooms" for analytic rooms
+    out: str  # folder of this run
+    rooms: int = 64  # number of rooms when data is "rooms"
+    steps: int = 5000
+    batch: int = 4
+    lr: float = 1e-3
+    lr_encoder: float = 3e-4
+    warmup_steps: int = 200
+    decay_fraction: float = 0.3
+    ema: float = 0.998
+    seed: int = 0
+    joint: bool = True  # False = each face apart
+    fusion: bool = True  # False = without bidirectional fusion
+    imagenet: bool = True  # start from ImageNet features
+    checkpoint_every: int = 250  # steps
+    threads: int = 0  # torch threads, 0 = torch's own choice
+
+
+def read_params(path: str | Path) -> ScaffoldParams:
+    """Reads and checks a params file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML, a misspelt key, or a value of the wrong type; the sentence names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"params file not found: {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"params file must hold `key: value` lines, got {type(content).__name__}: {path}")
+        return ScaffoldParams(**content)
+    except yaml.YAMLError as error:
+        raise ValueError(f"params file is not YAML: {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path.name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}") from error
+
+
+def train_config(params: ScaffoldParams) -> TrainConfig:
+    """The part of the parameters that the training loop reads."""
+    names = {f.name for f in fields(TrainConfig)} & set(ScaffoldParams.model_fields)
+    return TrainConfig(**{name: getattr(params, name) for name in names})
+
+
+def start_or_resume(params: ScaffoldParams, out: Path) -> TrainState:
+    """A fresh state, or the one that the folder's checkpoint holds."""
+    torch.manual_seed(params.seed)
+    network = CubeScaffold(CubeScaffoldConfig(joint=params.joint, fusion=params.fusion))
+    checkpoint = out / "checkpoint.pt"
+    if not checkpoint.is_file() and params.imagenet:
+        load_imagenet(network.encoder)
+    network = network.to(memory_format=torch.channels_last)
+    state = new_state(network, train_config(params))
+    if checkpoint.is_file():
+        state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    return state
+
+
+def save_checkpoint(state: TrainState, out: Path) -> None:
+    """Writes the resumable state, whole or not at all."""
+    with atomic_path(out / "checkpoint.pt") as path:
+        torch.save(state.state_dict(), path)
+
+
+def export_weights(state: TrainState, params: ScaffoldParams, path: Path, licence: str) -> None:
+    """Writes the averaged weights in half precision, with what a reader must know in the file's metadata."""
+    metadata = {
+        "architecture": "CubeScaffold",
+        "joint": str(params.joint),
+        "fusion": str(params.fusion),
+        "licence": licence,
+        "steps": str(state.step),
+        "seed": str(params.seed),
+    }
+    atomic_write_bytes(path, half_bytes(state.average, metadata))
+
+
+def run_training(
+    params: ScaffoldParams, data: PanoramaSet, licence: str, on_step: Callable[[StepLog], None] | None = None
+) -> Path:
+    """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the weight file.
+
+    The folder holds ``checkpoint.pt``, ``log.jsonl`` (a line per step) and ``scaffold.safetensors``.
+    """
+    out = Path(params.out)
+    out.mkdir(parents=True, exist_ok=True)
+    if params.threads:
+        torch.set_num_threads(params.threads)
+    state = start_or_resume(params, out)
+    with open(out / "log.jsonl", "a", encoding="utf-8") as log:
+        for step in _guarded(state, data, params, out):
+            log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
+            if step.step % 10 == 0:
+                log.flush()
+            if on_step:
+                on_step(step)
+    weights = out / "scaffold.safetensors"
+    export_weights(state, params, weights, licence)
+    return weights
+
+
+def _guarded(state: TrainState, data: PanoramaSet, params: ScaffoldParams, out: Path) -> Iterator[StepLog]:
+    """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
+    saved = time.monotonic()
+    try:
+        for step in train_scaffold(state, data, train_config(params)):
+            yield step
+            if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
+                save_checkpoint(state, out)
+                saved = time.monotonic()
+    finally:
+        save_checkpoint(state, out)
