@@ -1,0 +1,123 @@
+"""Seams: what a panorama shows of the way it was made.
+
+``seam_jump`` looks for the borders of the cubemap's faces in a distance map, ``wrap_seams`` for the +-180 degree
+meridian and the poles in an image. Both compare a place where a seam may be with comparable places where none is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onescene.geometry.equirect import check_panorama_hw, panorama_xy_from_directions, sample_panorama
+
+INSIDE_OFFSETS_DEG = (15.0, 30.0, 45.0, 60.0, 75.0)  # from one border of a face to the opposite one at 90
+_TINY = 1e-12  # jumps below this are rounding
+
+
+def _great_circle_pairs(offset_deg: float, hw: tuple[int, int], step_px: float) -> tuple[Tensor, Tensor]:
+    """Pairs of directions either side of the 12 cube edges, turned by an angle about the edges' own axes.
+
+    At 0 the pairs straddle the edges of the 90-degree cube; turned by up to 90 degrees the same arcs cross its faces
+    parallel to the edges. The two of a pair lie ``step_px`` rows of the panorama apart.
+    """
+    half_rad = step_px / 2 * math.pi / hw[0]
+    along = (torch.arange(hw[0], dtype=torch.float64) + 0.5) / hw[0] * 2 - 1  # the edge, [-1, 1]
+    sides: list[list[Tensor]] = [[], []]
+    for axis in range(3):
+        e = torch.eye(3, dtype=torch.float64)
+        a, b, e = e[(axis + 1) % 3], e[(axis + 2) % 3], e[axis]
+        for quarter in range(4):
+            turn_rad = math.radians(45 + 90 * quarter + offset_deg)
+            for side, sign in enumerate((-1, 1)):
+                angle = turn_rad + sign * half_rad
+                sides[side].append(math.sqrt(2) * (math.cos(angle) * a + math.sin(angle) * b) + along[:, None] * e)
+    return torch.cat(sides[0]), torch.cat(sides[1])
+
+
+def _jumps(values: Tensor, offset_deg: float, step_px: float) -> Tensor:
+    hw = (values.shape[-2], values.shape[-1])
+    ends = []
+    for directions in _great_circle_pairs(offset_deg, hw, step_px):
+        xy = panorama_xy_from_directions(directions, hw).to(values.device)
+        ends.append(sample_panorama(values[:, None], xy, "nearest")[:, 0])
+    return (ends[0] - ends[1]).abs()
+
+
+def _ratio(border: float, inside: float) -> float:
+    if inside <= _TINY:
+        return 1.0 if border <= _TINY else math.inf
+    return border / inside
+
+
+def seam_jump(distance: Float[Tensor, "*batch height width"], *, step_px: float = 1.0) -> dict[str, float]:
+    """How much more a distance map jumps across the borders of the cube's faces than across lines inside them.
+
+    Pairs of neighbouring directions straddle the 12 edges of the 90-degree cube; the reference are the same pairs
+    turned by 15, 30, 45, 60 and 75 degrees about each edge's axis, which cross the faces parallel to the edges.
+
+    Args:
+        distance: Distance along the ray, finite and > 0; the mean is taken over all panoramas given.
+        step_px: Distance of the two directions of a pair [panorama rows].
+
+    Returns:
+        ``seam_jump_border`` and ``seam_jump_inside``: mean absolute differences of the log distance.
+        ``seam_jump_ratio``: border / inside; 1 where both vanish (a sphere), inf where only the inside does.
+
+    Raises:
+        ValueError: the map is not 2:1, not finite or not positive, or ``step_px`` is not positive.
+    """
+    if distance.ndim < 2:
+        raise ValueError(f"distance must have shape [*, H, 2 H], got {tuple(distance.shape)}")
+    check_panorama_hw(tuple(distance.shape[-2:]), "distance's size")
+    if not (torch.isfinite(distance).all() and (distance > 0).all()):
+        raise ValueError("distance must be finite and > 0 everywhere")
+    if not step_px > 0:
+        raise ValueError(f"step_px must be > 0, got {step_px}")
+    values = distance.detach().double().reshape(-1, *distance.shape[-2:]).log()
+    border = _jumps(values, 0.0, step_px).mean().item()
+    lines = [_jumps(values, offset, step_px).mean().item() for offset in INSIDE_OFFSETS_DEG]
+    inside = sum(lines) / len(lines)
+    return {
+        "seam_jump_ratio": _ratio(border, inside),
+        "seam_jump_border": border,
+        "seam_jump_inside": inside,
+    }
+
+
+def wrap_seams(panorama: Float[Tensor, "*batch channels height width"]) -> dict[str, float]:
+    """How visible the +-180 degree meridian and the poles of a panorama are.
+
+    Args:
+        panorama: Colour or any other map on the sphere.
+
+    Returns:
+        ``seam_energy_180``: mean difference between the last and the first column over the mean difference of
+        neighbouring columns (weighted by the cosine of the latitude). ``seam_energy_zenith`` and
+        ``seam_energy_nadir``: mean difference between pixels of the first (last) row that face each other across the
+        pole, one row apart on the sphere, over the mean difference of neighbouring rows. About 1 (or less) where
+        nothing shows; 1 where both vanish, inf where only the reference does.
+
+    Raises:
+        ValueError: the panorama is not 2:1 or not finite.
+    """
+    if panorama.ndim < 3:
+        raise ValueError(f"panorama must have shape [*, C, H, 2 H], got {tuple(panorama.shape)}")
+    height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
+    if not torch.isfinite(panorama).all():
+        raise ValueError("panorama must be finite, got nan or inf")
+    x = panorama.detach().double().reshape(-1, height, width)
+    latitude = (0.5 - (torch.arange(height, dtype=x.dtype, device=x.device) + 0.5) / height) * math.pi
+    share = latitude.cos() / latitude.cos().sum()
+    columns = ((x[..., 1:] - x[..., :-1]).abs().mean(-1) @ share).mean().item()
+    wrap = ((x[..., 0] - x[..., -1]).abs() @ share).mean().item()
+    rows = (x[:, 1:] - x[:, :-1]).abs().mean().item()
+    across = (x[:, [0, -1]] - x[:, [0, -1]].roll(width // 2, dims=-1)).abs().mean(dim=(0, 2))
+    return {
+        "seam_energy_180": _ratio(wrap, columns),
+        "seam_energy_zenith": _ratio(across[0].item(), rows),
+        "seam_energy_nadir": _ratio(across[1].item(), rows),
+    }
