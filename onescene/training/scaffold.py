@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from onescene.training.augment import jitter_colour, roll_and_flip
 from onescene.training.scaffold_loss import LossWeights, scaffold_loss
 
 
+@runtime_checkable
 class PanoramaSet(Protocol):
     """What training asks of data: panoramas with their exact distance."""
 
