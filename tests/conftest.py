@@ -7,7 +7,7 @@ has to stand before the first import of the package, so it stands here, at impor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +40,14 @@ def golden_file() -> Callable[[str], Path]:
         return found[0]
 
     return find
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """Turns the shape checker off for a test of the package's own sentence on a wrong shape."""
+    from jaxtyping import config
+
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", before)

@@ -157,7 +157,7 @@ def test_depth_and_distance():
         (lambda: panorama_from_faces(torch.zeros(6, 3, 8, 8), (8, 16), 95, overlap="first"), "overlap"),
     ],
 )
-def test_a_callers_mistake_is_named(call, words):
+def test_a_callers_mistake_is_named(call, words, shapes_unchecked):
     with pytest.raises(ValueError, match=words):
         call()
 
