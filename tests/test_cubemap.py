@@ -50,13 +50,19 @@ def test_face_cameras_see_the_face_directions():
     cameras = face_cameras(6, 95, dtype=torch.float64)
     u = torch.tensor([0.5, 2.5, 1.0], dtype=torch.float64)  # first column, third row
     ray = cameras.world_from_cam[:, :3, :3] @ torch.linalg.inv(cameras.K[0]) @ u
-    torch.testing.assert_close(torch.nn.functional.normalize(ray, dim=-1), face_directions(6, 95, dtype=torch.float64)[:, 2, 0])
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(ray, dim=-1), face_directions(6, 95, dtype=torch.float64)[:, 2, 0]
+    )
 
 
 @pytest.mark.parametrize("fov_deg", [90, 95])
 def test_faces_of_an_analytic_panorama_have_the_analytic_colour(fov_deg):
     faces = faces_from_panorama(smooth_panorama(256), 64, fov_deg)
-    true = smooth_colour(face_directions(64, fov_deg, dtype=torch.float64).flatten(0, 1)).unflatten(1, (6, 64)).movedim(0, 1)
+    true = (
+        smooth_colour(face_directions(64, fov_deg, dtype=torch.float64).flatten(0, 1))
+        .unflatten(1, (6, 64))
+        .movedim(0, 1)
+    )
     assert (faces - true).abs().max() < 1 / 255
 
 

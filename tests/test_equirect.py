@@ -19,7 +19,13 @@ from onescene.geometry.equirect import (
 
 @pytest.mark.parametrize(
     ("direction", "xy"),
-    [((0, 0, 1), (32, 16)), ((1, 0, 0), (48, 16)), ((-1, 0, 0), (16, 16)), ((0, -1, 0), (32, 0)), ((0, 1, 0), (32, 32))],
+    [
+        ((0, 0, 1), (32, 16)),
+        ((1, 0, 0), (48, 16)),
+        ((-1, 0, 0), (16, 16)),
+        ((0, -1, 0), (32, 0)),
+        ((0, 1, 0), (32, 32)),
+    ],
 )
 def test_axes_land_where_the_convention_says(direction, xy):
     got = panorama_xy_from_directions(torch.tensor(direction, dtype=torch.float64), (32, 64))

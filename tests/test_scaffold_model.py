@@ -89,7 +89,7 @@ def test_weights_survive_a_round_trip_and_a_misfit_is_named(tmp_path):
     for key, value in network.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value.half().to(value.dtype))
     assert compare_keys(other, read_state_dict(path)).fits
-    with pytest.raises(ValueError, match="do not fit CubeScaffold: .*missing"):
+    with pytest.raises(ValueError, match=r"do not fit CubeScaffold: .*missing"):
         load_into(CubeScaffold(CubeScaffoldConfig(**{**TINY.__dict__, "depth": 2})), path)
 
 

@@ -59,7 +59,9 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
 
 
 def perfect(log_distance, offset=0.0):
-    return ScaffoldPrediction(log_distance + offset, torch.full_like(log_distance, -20.0), torch.zeros(1, 6, 8, 8) + offset)
+    return ScaffoldPrediction(
+        log_distance + offset, torch.full_like(log_distance, -20.0), torch.zeros(1, 6, 8, 8) + offset
+    )
 
 
 def test_loss_of_a_perfect_and_of_a_scaled_prediction():

@@ -105,7 +105,9 @@ def compare_keys(network: nn.Module, tensors: dict[str, Tensor]) -> KeyReport:
         for k in own
         if k in tensors and tensors[k].shape != own[k].shape
     ]
-    return KeyReport(tuple(k for k in own if k not in tensors), tuple(k for k in tensors if k not in own), tuple(shapes))
+    return KeyReport(
+        tuple(k for k in own if k not in tensors), tuple(k for k in tensors if k not in own), tuple(shapes)
+    )
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:

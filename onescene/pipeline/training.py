@@ -61,7 +61,9 @@ def read_params(path: str | Path) -> ScaffoldParams:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path.name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}") from error
+        raise ValueError(
+            f"{path.name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}"
+        ) from error
 
 
 def train_config(params: ScaffoldParams) -> TrainConfig:

@@ -1,7 +1,7 @@
 """Scaffold: a panorama becomes distance, sky and Gaussians in one feed-forward pass (Sec. 3.2 of One2Scene).
 
-    panorama [0, 1] -> faces at the network's size -> log distance [log m], sky (averaged over turned copies)
-        -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel
+panorama [0, 1] -> faces at the network's size -> log distance [log m], sky (averaged over turned copies)
+    -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ def face_distance_from_panorama(
 
 
 @torch.no_grad()
-def match_colours(
-    gaussians: Gaussians, faces: Float[Tensor, "6 3 face face"], fov_deg: float, steps: int
-) -> Gaussians:
+def match_colours(gaussians: Gaussians, faces: Float[Tensor, "6 3 face face"], fov_deg: float, steps: int) -> Gaussians:
     """Adds to each Gaussian's colour what its own pixel lacks when the anchors are rendered, a few times over.
 
     Splatting blurs by the Gaussians' overlap; seen from the centre every Gaussian has one pixel, so the residual of

@@ -29,9 +29,7 @@ def _masked_mean(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum() / weight.sum().clamp_min(1)
 
 
-def median_offset(
-    error: Float[Tensor, "batch h w"], valid: Bool[Tensor, "batch h w"]
-) -> Float[Tensor, " batch"]:
+def median_offset(error: Float[Tensor, "batch h w"], valid: Bool[Tensor, "batch h w"]) -> Float[Tensor, " batch"]:
     """Median of each image's valid errors (0 where an image has none), without gradient."""
     with torch.no_grad():
         medians = [e[v].median() if bool(v.any()) else e.new_zeros(()) for e, v in zip(error, valid, strict=True)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ class CubeScaffold(nn.Module):
         self.token_norm = nn.LayerNorm(dim)
         skips = (dim, TAP_CHANNELS[2], TAP_CHANNELS[1], TAP_CHANNELS[0])
         self.skips = nn.ModuleList(nn.Conv2d(c, out, 1) for c, out in zip(skips, decoder, strict=True))
-        self.ups = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(decoder[:-1], decoder[1:], strict=True))
+        self.ups = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(decoder))
         self.refines = nn.ModuleList(_Residual(c) for c in decoder)
         self.fusions = nn.ModuleList(
             BidirectionalFusion(c, c // 2, config.fov_deg) if config.fusion else nn.Identity() for c in decoder[:3]
@@ -167,7 +168,9 @@ class CubeScaffold(nn.Module):
             on_sphere = F.gelu(self.sphere_in(panorama_from_faces(features, hw, self.config.fov_deg)))
             panorama = panorama + self.sphere_out(on_sphere)
         return ScaffoldPrediction(
-            log_distance=panorama[:, 0] + _LOG_PRIOR, sky_logit=panorama[:, 1], face_log_distance=raw[:, :, 0] + _LOG_PRIOR
+            log_distance=panorama[:, 0] + _LOG_PRIOR,
+            sky_logit=panorama[:, 1],
+            face_log_distance=raw[:, :, 0] + _LOG_PRIOR,
         )
 
 
