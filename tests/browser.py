@@ -1,0 +1,139 @@
+"""A headless Chromium for tests: the DevTools protocol over its pipe, with the standard library alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = (
+    "--headless=new --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-background-networking "
+    "--disable-component-update --disable-sync --no-first-run --no-default-browser-check --hide-scrollbars "
+    "--remote-debugging-pipe"
+).split()
+
+
+class Browser:
+    """One page. Messages are JSON that ends in a null byte: in on descriptor 3, out on descriptor 4."""
+
+    def __init__(self, hw: tuple[int, int] = (256, 256)) -> None:
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        read_in, self._write = os.pipe()
+        self._read, write_out = os.pipe()
+        command = f'exec "$@" 3<&{read_in} 4>&{write_out}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", command, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
+            pass_fds=(read_in, write_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(read_in)
+        os.close(write_out)
+        self._buffer, self._next, self._session = b"", 0, None
+        self.console: list[str] = []
+        self.requests: list[str] = []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.send(f"{domain}.enable")
+        self.resize(hw)
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        try:
+            self._session = None
+            self.send("Browser.close")
+            self._process.wait(timeout=10)
+        except (OSError, TimeoutError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+        self._profile.cleanup()
+
+    def _message(self, deadline: float) -> dict:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
+            data = os.read(self._read, 1 << 20) if ready else b""
+            if not data:
+                raise TimeoutError(f"Chromium did not answer; its console: {self.console}")
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(line)
+
+    def send(self, method: str, timeout: float = 60.0, **params) -> dict:
+        """Calls a DevTools method and waits for its result."""
+        self._next += 1
+        message = {"id": self._next, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._write, data) :]
+        deadline = time.monotonic() + timeout
+        while (answer := self._message(deadline)).get("id") != self._next:
+            self._note(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def _note(self, event: dict) -> None:
+        params = event.get("params", {})
+        if event.get("method") == "Runtime.consoleAPICalled":
+            self.console.append(" ".join(str(arg.get("value", arg.get("description"))) for arg in params["args"]))
+        elif event.get("method") == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.console.append(str(details.get("exception", {}).get("description", details["text"])))
+        elif event.get("method") == "Log.entryAdded":
+            self.console.append(params["entry"]["text"])
+        elif event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+
+    def resize(self, hw: tuple[int, int], mobile: bool = False, ratio: float = 1.0) -> None:
+        """Sets the size of the page [CSS pixels]."""
+        size = {"width": hw[1], "height": hw[0], "deviceScaleFactor": ratio, "mobile": mobile}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+
+    def open(self, path: Path) -> None:
+        """Opens a file."""
+        self.send("Page.navigate", url=path.resolve().as_uri())
+
+    def evaluate(self, script: str, timeout: float = 60.0):
+        """The value of a JavaScript expression; promises are awaited."""
+        result = self.send(
+            "Runtime.evaluate", timeout, expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"].get("exception", {}).get("description", "script failed"))
+        return result["result"].get("value")
+
+    def wait_for(self, script: str, timeout: float = 60.0) -> None:
+        """Waits until an expression is true."""
+        deadline = time.monotonic() + timeout
+        while not self.evaluate(script):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{script} did not come true; console: {self.console}")
+            time.sleep(0.02)
+
+    def screenshot(self) -> bytes:
+        """The page as a PNG."""
+        return base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
+
+    def key(self, code: str, key: str, down: bool) -> None:
+        """Presses or releases a key."""
+        self.send("Input.dispatchKeyEvent", type="keyDown" if down else "keyUp", code=code, key=key)
+
+    def mouse(self, kind: str, xy: tuple[float, float], **params) -> None:
+        """Sends a mouse event: mousePressed, mouseMoved, mouseReleased or mouseWheel."""
+        self.send("Input.dispatchMouseEvent", type=kind, x=xy[0], y=xy[1], **params)
