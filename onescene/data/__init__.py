@@ -1,0 +1,1 @@
+"""Data with exact depth: analytic rooms, ray-traced maps, splits and packed panoramas."""

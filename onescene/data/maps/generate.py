@@ -1,0 +1,251 @@
+"""Makes packed sets of panoramas from maps: interruptible, resumable, several processes at once.
+
+The layout of the result and its reader are `onescene.data.panoramas`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onescene.data.maps.pk3 import PackFiles, open_games
+from onescene.data.maps.points import camera_points, is_clear
+from onescene.data.maps.raytrace import TracedPanorama, cast, trace_panorama, trace_view, yaw_rotation
+from onescene.data.maps.world import QuakeMap, load_map
+from onescene.data.panoramas import INDEX_NAME, encode_distance
+from onescene.data.splits import Split, check_split, maps_of
+
+VERSION = 1  # grows when the same parameters would give other pictures
+MIN_BRIGHTNESS = 0.12  # mean of what is not sky; darker panoramas teach nothing
+VIEW_CLEARANCE_M = 0.2
+VIEW_TRIES = 24
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapsConfig:
+    """What to render.
+
+    Attributes:
+        split: Which maps.
+        hw: Panorama height and width [pixels].
+        points_per_map: Panoramas per map at most.
+        views_per_point: Displaced perspective views per panorama.
+        view_px: Height and width of a view [pixels].
+        view_fov_deg: Its field of view [degrees].
+        view_shift: Displacement as a share of the panorama's median distance, from and to.
+        seed: Seed of points, yaws and the order of maps.
+        workers: Processes.
+    """
+
+    split: Split = "train"
+    hw: tuple[int, int] = (192, 384)
+    points_per_map: int = 26
+    views_per_point: int = 0
+    view_px: int = 192
+    view_fov_deg: float = 80.0
+    view_shift: tuple[float, float] = (0.05, 0.25)
+    seed: int = 0
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        if len(self.hw) != 2 or self.hw[0] < 16 or self.hw[1] != 2 * self.hw[0]:
+            raise ValueError(f"hw must be a height >= 16 and twice that as width, got {self.hw}")
+        for name, least in (("points_per_map", 1), ("views_per_point", 0), ("view_px", 8), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 10 < self.view_fov_deg < 170:
+            raise ValueError(f"view_fov_deg must lie in (10, 170), got {self.view_fov_deg}")
+
+    def parameters(self) -> dict:
+        """What the pictures depend on, as it is stored beside them."""
+        values = {k: v for k, v in asdict(self).items() if k not in ("workers", "split")}
+        return json.loads(json.dumps({"version": VERSION, **values}))
+
+
+def _views(world: QuakeMap, pano: TracedPanorama, pose: np.ndarray, config: MapsConfig, rng: np.random.Generator):
+    """Displaced views of a place (`pose` = world_from_panorama), or None where there is no room for them."""
+    median = float(np.median(pano.distance[~pano.sky]))
+    focal = config.view_px / 2 / np.tan(np.radians(config.view_fov_deg) / 2)
+    intrinsics = np.array([[focal, 0, config.view_px / 2], [0, focal, config.view_px / 2], [0, 0, 1.0]])
+    out: dict[str, list[np.ndarray]] = {"rgb": [], "depth_z": [], "world_from_cam": []}
+    for _ in range(VIEW_TRIES):
+        if len(out["rgb"]) == config.views_per_point:
+            break
+        way = rng.normal(size=3) * np.array([1.0, 0.5, 1.0])
+        way /= np.linalg.norm(way)
+        shift = median * rng.uniform(*config.view_shift)
+        local = np.eye(4)
+        pitch = rng.uniform(-0.35, 0.35)
+        tilt = np.array(
+            [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]], dtype=np.float64
+        )
+        local[:3, :3] = yaw_rotation(rng.uniform(-np.pi, np.pi)) @ tilt
+        local[:3, 3] = way * shift
+        camera = pose @ local
+        free = cast(world, pose[:3, 3], (pose[:3, :3] @ way)[None]).distance[0]
+        if free < shift + VIEW_CLEARANCE_M or not is_clear(world, camera[None, :3, 3], VIEW_CLEARANCE_M)[0]:
+            continue
+        view = trace_view(world, camera, intrinsics, (config.view_px, config.view_px), pano.gain)
+        if view.sky.mean() > 0.9:
+            continue
+        out["rgb"].append(view.rgb)
+        out["depth_z"].append(view.depth_z)
+        out["world_from_cam"].append(local.astype(np.float32))
+    if len(out["rgb"]) < config.views_per_point:
+        return None
+    out["K"] = [intrinsics.astype(np.float32)] * config.views_per_point
+    return {f"view_{k}": np.stack(v) for k, v in out.items()}
+
+
+def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.ndarray]:
+    """Renders one map's panoramas, and views if asked for.
+
+    Returns:
+        The arrays `onescene.data.panoramas` describes; with N = 0 where the map has no clear place.
+    """
+    world = load_map(packs, name)
+    rng = np.random.default_rng([config.seed, zlib.crc32(world.name.encode())])
+    rows: list[dict[str, np.ndarray]] = []
+    for point in camera_points(world, config.points_per_map, rng):
+        yaw = float(rng.uniform(-np.pi, np.pi))
+        pano = trace_panorama(world, point, config.hw, yaw)
+        if pano.sky.all() or pano.rgb[~pano.sky].mean() < MIN_BRIGHTNESS * 255:
+            continue
+        row = {"rgb": pano.rgb, "log_distance": encode_distance(pano.distance)}
+        row |= {"points_m": point.astype(np.float32), "yaw_rad": np.float32(yaw), "gain": np.float32(pano.gain)}
+        if config.views_per_point:
+            pose = np.eye(4)
+            pose[:3, :3], pose[:3, 3] = yaw_rotation(yaw), point
+            views = _views(world, pano, pose, config, rng)
+            if views is None:
+                continue
+            row |= views
+        rows.append(row)
+    stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}
+    return stacked | {"missing": np.float32(world.missing)}
+
+
+def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_index(path: Path, index: dict) -> None:
+    text = json.dumps(index, indent=1, sort_keys=True)
+    _write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+_opened: dict[str, dict[str, PackFiles]] = {}  # one per worker process: archives stay open between maps
+
+
+def _render_to_file(packs_dir: str, game: str, name: str, out: str, config: MapsConfig) -> dict:
+    """Runs in a worker: renders one map and writes its file; returns its entry of the index."""
+    games = _opened.setdefault(packs_dir, {}) or _opened[packs_dir]
+    if not games:
+        games.update(open_games(packs_dir))
+    try:
+        arrays = render_map(games[game], name, config)
+    except ValueError as error:
+        return {"panoramas": 0, "error": str(error)}
+    entry = {"panoramas": len(arrays.get("rgb", ())), "missing": round(float(arrays.pop("missing")), 5)}
+    if entry["panoramas"]:
+
+        def write(part: Path) -> None:
+            with part.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+
+        _write_atomically(Path(out) / f"{game}__{name}.npz", write)
+    return entry
+
+
+def _open_index(out: Path, games: dict[str, PackFiles], config: MapsConfig) -> dict:
+    """The index to continue: what was made with the same parameters is kept, the rest is made anew."""
+    index = {"parameters": config.parameters(), "split": config.split, "maps": {}}
+    path = out / INDEX_NAME
+    if path.is_file():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            old = {}
+        if old.get("parameters") == index["parameters"]:
+            kept = old.get("maps", {})
+            index["maps"] = {k: e for k, e in kept.items() if not e["panoramas"] or (out / f"{k}.npz").is_file()}
+    index["sources"] = {game: [p.name for p in packs.paths] for game, packs in games.items()}
+    return index
+
+
+def _finished(pool: ProcessPoolExecutor, tasks: list[tuple], workers: int) -> Iterator[tuple[tuple, dict]]:
+    """Results as they come, with few tasks under way at a time so that an interruption ends soon."""
+    waiting: dict[Future, tuple] = {}
+    queue = list(tasks)
+    while queue or waiting:
+        while queue and len(waiting) < workers + 1:
+            task = queue.pop(0)
+            waiting[pool.submit(_render_to_file, *task)] = task
+        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield waiting.pop(future), future.result()
+
+
+def generate_dataset(
+    packs_dir: str | Path, out_dir: str | Path, config: MapsConfig, progress: Progress | None = None
+) -> dict:
+    """Renders a split's maps into a folder of packed panoramas.
+
+    Maps come in an order shuffled by the seed, so that an unfinished set is already varied. A map
+    that is there with the same parameters is skipped; interrupting loses at most the maps under way.
+
+    Args:
+        packs_dir: A folder with pk3 files anywhere below it.
+        out_dir: Folder to write to.
+        config: What to render.
+        progress: Called with the last map's name, how many maps are done, and how many there are.
+
+    Returns:
+        The index as written to `index.json`.
+
+    Raises:
+        FileNotFoundError: `packs_dir` is no folder.
+        ValueError: No packs, or none of their maps is in the split; or `out_dir` is a file.
+    """
+    out = Path(out_dir)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out_dir must be a folder, got the file {out}")
+    games = open_games(packs_dir)
+    todo = [(game, name) for game in sorted(games) for name in maps_of(games[game].maps(), config.split)]
+    if not todo:
+        raise ValueError(f"packs_dir must hold maps of the split {config.split}, found none in {packs_dir}")
+    order = np.random.default_rng(config.seed).permutation(len(todo))
+    out.mkdir(parents=True, exist_ok=True)
+    index = _open_index(out, games, config)
+    _write_index(out / INDEX_NAME, index)
+    keys = {(game, name): f"{game}__{name}" for game, name in todo}
+    tasks = [(str(packs_dir), *todo[i], str(out), config) for i in order if keys[todo[i]] not in index["maps"]]
+    done = len(todo) - len(tasks)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max_workers=min(config.workers, max(len(tasks), 1)), mp_context=context)
+    try:
+        for task, entry in _finished(pool, tasks, config.workers):
+            index["maps"][keys[task[1:3]]] = entry
+            _write_index(out / INDEX_NAME, index)
+            done += 1
+            if progress is not None:
+                progress(keys[task[1:3]], done, len(todo))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return index

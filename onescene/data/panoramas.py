@@ -1,0 +1,155 @@
+"""Packed panoramas with distance: how a folder of them is laid out, written and read.
+
+A folder holds one `<game>__<map>.npz` per map and an `index.json`. Each file has
+
+* `rgb` uint8 [N, H, 2H, 3] and `log_distance` uint16 [N, H, 2H] (see `encode_distance`; 0 = sky),
+* `points_m` [N, 3] and `yaw_rad` [N]: where in the map each panorama stands and looks,
+* with views also `view_rgb` uint8 [N, V, h, w, 3], `view_depth_z` float32 [N, V, h, w] [m] (inf = sky),
+  `view_world_from_cam` float32 [N, V, 4, 4] in the panorama's frame [m] and `view_K` float32 [N, V, 3, 3].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onescene.data.splits import check_split, split_of
+
+MIN_DISTANCE_M, MAX_DISTANCE_M = 0.05, 1000.0
+CODES = 65534  # 1 to 65535; 0 is the sky
+INDEX_NAME = "index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedViews:
+    """Displaced perspective views of one panorama's place.
+
+    Attributes:
+        rgb: [V, h, w, 3] uint8.
+        depth_z: [V, h, w] [m]; inf = sky.
+        world_from_cam: [V, 4, 4] in the panorama's frame [m].
+        K: [V, 3, 3] [pixels].
+    """
+
+    rgb: np.ndarray
+    depth_z: np.ndarray
+    world_from_cam: np.ndarray
+    K: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedPanorama:
+    """One panorama with exact distance.
+
+    Attributes:
+        map_name: `<game>__<map>`.
+        rgb: [H, 2H, 3] uint8.
+        distance_m: [H, 2H] float32, along each ray; inf = sky.
+        sky: [H, 2H] bool.
+        views: Displaced views, or None.
+    """
+
+    map_name: str
+    rgb: np.ndarray
+    distance_m: np.ndarray
+    sky: np.ndarray
+    views: PackedViews | None = None
+
+
+def encode_distance(distance_m: np.ndarray) -> np.ndarray:
+    """Codes distances [m] in 16 bits, evenly in their logarithm (steps of 0.015 %); infinity becomes 0.
+
+    Distances outside [0.05, 1000] m are clamped.
+    """
+    finite = np.isfinite(distance_m)
+    low, high = np.log(MIN_DISTANCE_M), np.log(MAX_DISTANCE_M)
+    share = (np.log(np.clip(np.where(finite, distance_m, 1.0), MIN_DISTANCE_M, MAX_DISTANCE_M)) - low) / (high - low)
+    return np.where(finite, 1 + np.rint(share * (CODES - 1)), 0).astype(np.uint16)
+
+
+def decode_distance(code: np.ndarray) -> np.ndarray:
+    """Distances [m] float32 of 16-bit codes; 0 becomes infinity."""
+    low, high = np.log(MIN_DISTANCE_M), np.log(MAX_DISTANCE_M)
+    distance = np.exp(low + (code.astype(np.float32) - 1) / (CODES - 1) * (high - low))
+    return np.where(code > 0, distance, np.inf).astype(np.float32)
+
+
+def read_index(folder: str | Path) -> dict:
+    """The folder's `index.json`: parameters, sources, and one entry per finished map.
+
+    Raises:
+        FileNotFoundError: The folder has none.
+        ValueError: It is damaged.
+    """
+    path = Path(folder) / INDEX_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"folder must hold packed panoramas with an {INDEX_NAME}, found none in {folder}")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a JSON file, got {error}") from error
+    if not isinstance(index, dict) or "maps" not in index:
+        raise ValueError(f"{path} must hold an object with the key maps")
+    return index
+
+
+def list_maps(folder: str | Path, split: str | None = None) -> list[str]:
+    """Names of the packed maps whose files are there, sorted; of one split only if it is named.
+
+    Files count as they appear, so a set that is still being made can be read.
+    """
+    if split is not None:
+        check_split(split)
+    found = sorted(p.stem for p in Path(folder).glob("*__*.npz"))
+    if not found:
+        raise FileNotFoundError(f"folder must hold packed maps (<game>__<map>.npz), found none in {folder}")
+    return [name for name in found if split is None or split_of(name) == split]
+
+
+def read_arrays(folder: str | Path, map_name: str) -> dict[str, np.ndarray]:
+    """All arrays of one map's file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged.
+    """
+    path = Path(folder) / f"{map_name}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"map_name must be a packed map of {folder}, got {map_name!r}")
+    try:
+        with np.load(path) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise ValueError(f"{path} must be a packed map, but it is damaged") from error
+
+
+def read_map(folder: str | Path, map_name: str) -> list[PackedPanorama]:
+    """The panoramas of one map, decoded."""
+    arrays = read_arrays(folder, map_name)
+    out = []
+    for i in range(len(arrays["rgb"])):
+        views = None
+        if "view_rgb" in arrays:
+            names = {"rgb": "view_rgb", "depth_z": "view_depth_z", "world_from_cam": "view_world_from_cam"}
+            views = PackedViews(**{k: arrays[v][i] for k, v in names.items()}, K=arrays["view_K"][i])
+        code = arrays["log_distance"][i]
+        out.append(
+            PackedPanorama(
+                map_name=map_name,
+                rgb=arrays["rgb"][i],
+                distance_m=decode_distance(code),
+                sky=code == 0,
+                views=views,
+            )
+        )
+    return out
+
+
+def iterate_panoramas(folder: str | Path, split: str | None = None) -> Iterator[PackedPanorama]:
+    """Panoramas of all packed maps of a split, map after map."""
+    for name in list_maps(folder, split):
+        yield from read_map(folder, name)
