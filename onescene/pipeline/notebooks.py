@@ -1,0 +1,80 @@
+"""What every notebook begins and ends with: the project's root, a folder for results, checks and numbers kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from onescene.io.atomic import atomic_write_json
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """The folder that holds ``notebooks/`` and ``onescene/``, looked for upwards from ``start``.
+
+    JupyterLab runs a notebook in its own folder and papermill in the caller's; paths here start from the root in both.
+
+    Raises:
+        FileNotFoundError: no such folder above ``start``.
+    """
+    here = Path(start or os.getcwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise FileNotFoundError(f"the project's root (pyproject.toml beside notebooks/) was not found above {here}")
+
+
+@dataclass
+class NotebookRun:
+    """One run of a notebook.
+
+    Attributes:
+        root: The project's root.
+        results: Where its numbers go.
+        checks: What was checked, and whether it held.
+    """
+
+    root: Path
+    results: Path
+    checks: dict[str, bool] = field(default_factory=dict)
+
+    def path(self, name: str | Path) -> Path:
+        """A path given from the project's root (absolute ones stay)."""
+        return self.root / name
+
+    def check(self, what: str, holds: bool) -> None:
+        """Notes whether something held; ``finish`` raises if anything did not."""
+        self.checks[what] = bool(holds)
+
+    def finish(self, metrics: Mapping[str, float]) -> pd.DataFrame:
+        """Writes ``metrics.json`` and returns checks and metrics as a table.
+
+        Raises:
+            AssertionError: a check did not hold; the numbers are written all the same.
+        """
+        numbers = {k: float(v) for k, v in metrics.items()}
+        self.results.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(self.results / "metrics.json", {"metrics": numbers, "checks": self.checks})
+        failed = [name for name, holds in self.checks.items() if not holds]
+        if failed:
+            raise AssertionError(f"checks that did not hold: {'; '.join(failed)}")
+        rows = [(k, f"{v:.4g}") for k, v in numbers.items()] + [(k, "holds") for k in self.checks]
+        return pd.DataFrame(rows, columns=["measured", "value"]).set_index("measured")
+
+
+def open_notebook(results: str | Path, seed: int = 0) -> NotebookRun:
+    """Fixes the seeds and finds the project's root.
+
+    Args:
+        results: Folder for ``metrics.json``, from the project's root.
+        seed: Seed of torch and numpy.
+    """
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global state
+    root = project_root()
+    return NotebookRun(root, root / results)
