@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from onescene.data.panoramas import decode_distance, list_maps, read_arrays
+from onescene.data.rooms import render_panorama, sample_room
 
 Item = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -18,25 +19,26 @@ class MapSet:
     """The packed panoramas of a split, held in memory (0.37 MB each at 192x384).
 
     Args:
-        folder: Made by ``onescene data maps``.
+        folders: One or more, made by ``onescene data maps`` or ``onescene data rooms``.
         split: ``train``, ``validation`` or ``heldout``; None = all that is there.
 
     Raises:
         FileNotFoundError: the folder holds no packed map of the split.
     """
 
-    def __init__(self, folder: str | Path, split: str | None = None) -> None:
-        names = list_maps(folder, split)
-        if not names:
-            raise FileNotFoundError(f"folder must hold packed maps of the split {split}, found none in {folder}")
+    def __init__(self, *folders: str | Path, split: str | None = None) -> None:
         self._rgb: list[np.ndarray] = []
         self._code: list[np.ndarray] = []
         self.names: list[str] = []
-        for name in names:
-            arrays = read_arrays(folder, name)
-            self._rgb += list(arrays["rgb"])
-            self._code += list(arrays["log_distance"])
-            self.names += [name] * len(arrays["rgb"])
+        for folder in folders:
+            names = list_maps(folder, split)
+            if not names:
+                raise FileNotFoundError(f"folder must hold packed maps of the split {split}, found none in {folder}")
+            for name in names:
+                arrays = read_arrays(folder, name)
+                self._rgb += list(arrays["rgb"])
+                self._code += list(arrays["log_distance"])
+                self.names += [name] * len(arrays["rgb"])
 
     def __len__(self) -> int:
         return len(self._rgb)
@@ -44,3 +46,35 @@ class MapSet:
     def __getitem__(self, index: int) -> Item:
         code = self._code[index]
         return self._rgb[index], decode_distance(code), code == 0
+
+
+class RoomSet:
+    """Analytic rooms, rendered when they are first asked for and kept.
+
+    Args:
+        count: Number of rooms.
+        hw: Size of the panoramas [pixels].
+        seed: The rooms' seeds are ``seed * 100_000 + i``.
+    """
+
+    def __init__(self, count: int, hw: tuple[int, int] = (192, 384), seed: int = 0) -> None:
+        if count < 1:
+            raise ValueError(f"count must be >= 1, got {count}")
+        self.count, self.hw, self.seed = count, hw, seed
+        self._kept: dict[int, Item] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < self.count:
+            raise IndexError(f"index must be in [0, {self.count}), got {index}")
+        if index not in self._kept:
+            self._kept[index] = self.render(index)
+        return self._kept[index]
+
+    def render(self, index: int) -> Item:
+        """Renders one room without keeping it."""
+        seen = render_panorama(sample_room(self.seed * 100_000 + index), self.hw)
+        rgb = (seen.rgb.permute(1, 2, 0) * 255).round().byte().numpy()
+        return rgb, seen.distance.float().numpy(), seen.sky.numpy()
