@@ -1,5 +1,28 @@
-"""Scenes and panoramas in a browser: one self-contained page, notebook views and a widget whose camera Python reads."""
+"""Scenes and panoramas in a browser: self-contained pages, notebook views and a widget whose camera Python reads.
+
+The drawing itself is WebGL2 written here (``assets/``); nothing is loaded from the network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from onescene.viewer.html import scene_html
+from onescene.viewer.panorama import panorama_html
 
-__all__ = ["scene_html"]
+if TYPE_CHECKING:
+    from onescene.viewer.notebook import is_interactive, show_panorama, show_scene
+    from onescene.viewer.widget import SceneWidget
+
+__all__ = ["SceneWidget", "is_interactive", "panorama_html", "scene_html", "show_panorama", "show_scene"]
+
+_LATE = {"SceneWidget": "widget", "is_interactive": "notebook", "show_panorama": "notebook", "show_scene": "notebook"}
+
+
+def __getattr__(name: str):
+    """Imports IPython and anywidget when they are asked for: the command line does without."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"onescene.viewer.{_LATE[name]}"), name)

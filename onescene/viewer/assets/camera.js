@@ -17,7 +17,7 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 export class Camera {
   constructor() {
-    Object.assign(this, { position: [0, 0, 0], yaw: 0, pitch: 0, roll: 0, fovY: 70 * Math.PI / 180 });
+    Object.assign(this, { position: [0, 0, 0], yaw: 0, pitch: 0, roll: 0, fov: Math.PI / 3 });
   }
 
   // Unit vectors of the camera in the world: right, down, forward.
@@ -36,17 +36,20 @@ export class Camera {
     this.roll = Math.atan2(dot(right, cross(forward, level)), dot(right, level));
   }
 
-  assign({ position, right, forward, fovY }) {
+  assign({ position, right, forward, fov }) {
     this.position = [...position];
     this.look({ right, forward });
-    if (fovY) this.fovY = fovY;
+    if (fov) this.fov = fov;
   }
 
-  state() { return { position: [...this.position], fovY: this.fovY, ...this.axes() }; }
+  state() { return { position: [...this.position], fov: this.fov, ...this.axes() }; }
+
+  // Focal length [pixels]: the field of view spans the shorter side, so that upright phones see enough.
+  focal(width, height) { return Math.min(width, height) / (2 * Math.tan(this.fov / 2)); }
 
   // A transforms.json with this one camera: OpenGL axes of the camera (y up, z backward), world axes as they are.
   toJSON(width, height) {
-    const { right, down, forward } = this.axes(), focal = height / (2 * Math.tan(this.fovY / 2));
+    const { right, down, forward } = this.axes(), focal = this.focal(width, height);
     const row = (k) => [right[k], -down[k], -forward[k], this.position[k]].map((value) => +value.toFixed(6) + 0);
     return {
       camera_model: "OPENCV", fl_x: +focal.toFixed(4), fl_y: +focal.toFixed(4), cx: width / 2, cy: height / 2,
@@ -55,14 +58,14 @@ export class Camera {
   }
 }
 
-// The cameras of a transforms.json as states: position, right, forward, fovY.
+// The cameras of a transforms.json as states: position, right, forward, fov (over the shorter side).
 export function statesFromJSON(json) {
   if (!Array.isArray(json?.frames)) throw new Error("A camera is a transforms.json object with a list of frames.");
   return json.frames.map((frame) => {
     const m = frame.transform_matrix, column = (k) => [m[0][k], m[1][k], m[2][k]];
-    const h = frame.h ?? json.h, focal = frame.fl_y ?? json.fl_y ?? frame.fl_x ?? json.fl_x;
+    const shorter = Math.min(frame.w ?? json.w, frame.h ?? json.h), focal = frame.fl_y ?? json.fl_y ?? frame.fl_x ?? json.fl_x;
     const state = { position: column(3), right: unit(column(0)), forward: unit(column(2).map((value) => -value)) };
-    if (h && focal) state.fovY = 2 * Math.atan(h / (2 * focal));
+    if (shorter && focal) state.fov = 2 * Math.atan(shorter / (2 * focal));
     if (![...state.position, ...state.right, ...state.forward].every(Number.isFinite)) {
       throw new Error("transform_matrix must hold 16 finite numbers.");
     }
@@ -80,7 +83,7 @@ export function between(a, b, t) {
   if (Math.hypot(...right) < 1e-6) right = add(a.right, f, -dot(a.right, f));
   return {
     position: mix(a.position, b.position), forward: f, right: unit(right),
-    fovY: a.fovY && b.fovY ? a.fovY + t * (b.fovY - a.fovY) : a.fovY,
+    fov: a.fov && b.fov ? a.fov + t * (b.fov - a.fov) : a.fov,
   };
 }
 
@@ -160,7 +163,7 @@ export class Controls {
     this.pointers.set(event.pointerId, after);
   }
 
-  radiansPerPixel() { return 2 * Math.tan(this.camera.fovY / 2) / this.element.clientHeight; }
+  radiansPerPixel() { return 1 / this.camera.focal(this.element.clientWidth, this.element.clientHeight); }
 
   // The picture follows the pointer.
   turn([dx, dy]) {
@@ -208,7 +211,7 @@ export class Controls {
   // Flies to a state in a moment.
   flyTo(state, seconds = 0.7) {
     this.orbit(null);
-    this.flight = { from: this.camera.state(), to: { fovY: this.camera.fovY, ...state }, seconds, time: 0 };
+    this.flight = { from: this.camera.state(), to: { fov: this.camera.fov, ...state }, seconds, time: 0 };
   }
 
   // One step of time [s]; true while the camera moves by itself or a key is held.

@@ -16,7 +16,7 @@ const LABELS = {
   copy: "Copy this camera as a transforms.json (C)", fullscreen: "Full screen (X)",
 };
 const HELP = [["drag", "look"], ["W A S D", "move"], ["Q E", "down, up"], ["shift", "faster"], ["wheel", "forward"],
-  ["F", "orbit"], ["R", "start"], ["H", "help"]];
+  ["H", "help"]];
 const HELP_TOUCH = [["one finger", "look"], ["two fingers", "move"], ["pinch", "forward"]];
 
 function element(parent, tag, className, properties = {}) {

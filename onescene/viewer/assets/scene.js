@@ -23,7 +23,7 @@ export class SceneViewer {
     this.canvas = root.appendChild(document.createElement("canvas"));
     const { start, path } = this.meta, states = path ? statesFromJSON(path) : [];
     this.camera = new Camera();
-    this.start = start ? statesFromJSON(start)[0] : { ...this.camera.state(), fovY: Math.PI / 3 };
+    this.start = start ? statesFromJSON(start)[0] : this.camera.state();
     this.camera.assign(this.start);
     this.path = states.length > 1 ? new Path(states) : null;
     this.known = [this.start, ...states].map((state) => state.position);
@@ -52,8 +52,8 @@ export class SceneViewer {
       info: { key: "KeyI", run: () => { this.overlay.toggleInfo(); this.wake(); } },
       speed: { value: (value) => this.setSpeed(value) },
       fov: {
-        start: Math.round(this.camera.fovY * 180 / Math.PI),
-        value: (degrees) => { this.camera.fovY = degrees * Math.PI / 180; this.wake(); },
+        start: Math.round(this.camera.fov * 180 / Math.PI),
+        value: (degrees) => { this.camera.fov = degrees * Math.PI / 180; this.wake(); },
       },
     };
   }
@@ -176,9 +176,8 @@ export class SceneViewer {
 
   // ---- drawing
   view() {
-    const { right, down, forward } = this.camera.axes(), { clientWidth, clientHeight } = this.canvas;
-    const slope = Math.tan(this.camera.fovY / 2), focal = this.canvas.height / (2 * slope);
-    const slopes = [slope * clientWidth / Math.max(1, clientHeight), slope];
+    const { right, down, forward } = this.camera.axes(), { width, height } = this.canvas;
+    const focal = this.camera.focal(width, height), slopes = [width / (2 * focal), height / (2 * focal)];
     return {
       eye: this.camera.position, camFromWorld: [...right, ...down, ...forward], focal: [focal, focal],
       near: NEAR * this.meta.radius, slopes, axes: { right, down, forward },
@@ -252,7 +251,7 @@ export class SceneViewer {
       this.dirty = true;
       this.sort();
       this.follow();
-      this.overlay.setFov(Math.round(this.camera.fovY * 180 / Math.PI));
+      this.overlay.setFov(Math.round(this.camera.fov * 180 / Math.PI));
     }
     this.drew = this.dirty;
     if (this.dirty) this.draw();
@@ -281,7 +280,7 @@ export class SceneViewer {
   }
 
   adapt(moving) {
-    if (moving && this.frameSeconds > SLOW_FRAME && this.quality > 0.4) {
+    if (moving && this.frameSeconds > SLOW_FRAME && this.quality > 0.5) {
       this.quality *= 0.8;
       this.frameSeconds = FAST_FRAME; // measured anew
     } else if (moving && this.frameSeconds < FAST_FRAME) {

@@ -4,7 +4,7 @@
 
 // What the worker runs. It is turned into text, so it uses nothing from outside of itself.
 function sorter(port) {
-  const BLOCK = 256, CHUNK = 256 * BLOCK, BLOCK_FLOATS = 12, TEXEL_BYTES = 16;
+  const BLOCK = 256, CHUNK = 256 * BLOCK, BLOCK_FLOATS = 12, TEXEL_BYTES = 16, ROW = 2048;
   const BLOCK_BYTES = BLOCK * TEXEL_BYTES + BLOCK_FLOATS * 4;
   let positions, spheres, loaded = 0; // spheres: centre and radius of each block
   let keys = new Uint16Array(0), members = new Uint32Array(0);
@@ -83,9 +83,9 @@ function sorter(port) {
       }
     }
     for (let k = 0; k < 65536; k++) starts[k + 1] += starts[k];
-    const order = new Uint32Array(total);
+    const order = new Uint32Array(Math.ceil(total / ROW) * ROW); // whole rows of the texture
     for (let i = 0; i < total; i++) order[starts[keys[i]]++] = members[i];
-    return order;
+    return { order, visible: total };
   }
 
   // Depth of what lies in the middle of the view: the first quarter of the depths within about two degrees.
@@ -115,8 +115,8 @@ function sorter(port) {
         const { texels, bounds } = addChunk(await inflate(packed), message.index * CHUNK);
         port.postMessage({ id, result: { texels, bounds } }, [texels.buffer, bounds.buffer]);
       } else if (type === "sort") {
-        const order = sort(message.view);
-        port.postMessage({ id, result: order }, [order.buffer]);
+        const result = sort(message.view);
+        port.postMessage({ id, result }, [result.order.buffer]);
       } else if (type === "focus") {
         port.postMessage({ id, result: focus(message.view) });
       }

@@ -10,6 +10,7 @@ import { compile } from "./gl.js";
 const BLOCK = 256; // Gaussians that share bounds; the layout is described in packing.py
 const CHUNK = 256 * BLOCK; // Gaussians unpacked in one step
 const TEXTURE_WIDTH = 2048; // texels per row: WebGL2 guarantees this much
+const QUADS = 1024; // per instance: instances of a single quad leave most of a graphics card idle
 
 const VERTEX_SHADER = `#version 300 es
 precision highp float;
@@ -21,7 +22,8 @@ uniform vec3 eye;
 uniform vec2 focal;    // pixels
 uniform vec2 viewport; // pixels
 uniform float near;    // world units
-in uint index;
+uniform highp usampler2D order; // indices of Gaussians, far to near
+uniform int visible;
 out vec2 offset;       // from the centre, in standard deviations
 flat out vec4 colour;
 
@@ -43,7 +45,9 @@ mat3 rotation(uint largest, vec3 others) {
 
 void main() {
   gl_Position = vec4(0.0, 0.0, 2.0, 1.0); // outside of the clip volume: nothing is drawn
-  int i = int(index);
+  int quad = gl_InstanceID * ${QUADS} + gl_VertexID / 4, side = gl_VertexID % 4;
+  if (quad >= visible) return;
+  int i = int(texelFetch(order, ivec2(quad % ${TEXTURE_WIDTH}, quad / ${TEXTURE_WIDTH}), 0).x);
   uvec4 texel = texelFetch(gaussians, ivec2(i % ${TEXTURE_WIDTH}, i / ${TEXTURE_WIDTH}), 0);
   int block = i / ${BLOCK};
   ivec2 at = ivec2(3 * (block % ${BLOCK}), block / ${BLOCK});
@@ -77,7 +81,7 @@ void main() {
   vec2 sigma = min(sqrt(vec2(major, det / major)), vec2(max(viewport.x, viewport.y)));
 
   float reach = sqrt(2.0 * log(255.0 * opacity)); // where alpha falls to 1/255
-  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
+  vec2 corner = vec2(side & 1, side >> 1) * 2.0 - 1.0;
   offset = corner * reach;
   vec2 px = offset.x * sigma.x * direction + offset.y * sigma.y * vec2(-direction.y, direction.x);
   vec2 ndc = 2.0 * (focal * p.xy / p.z + px) / viewport;
@@ -105,18 +109,16 @@ export class SplatRenderer {
     this.gl = gl;
     this.visible = 0;
     this.program = compile(gl, VERTEX_SHADER, FRAGMENT_SHADER);
-    this.uniforms = Object.fromEntries(["gaussians", "blocks", "camFromWorld", "eye", "focal", "viewport", "near"]
+    this.uniforms = Object.fromEntries(["gaussians", "blocks", "order", "visible", "camFromWorld", "eye", "focal", "viewport", "near"]
       .map((name) => [name, gl.getUniformLocation(this.program, name)]));
     this.textures = [this.texture(gl.RGBA32UI, TEXTURE_WIDTH, rows),
-      this.texture(gl.RGBA32F, 3 * BLOCK, Math.ceil(count / CHUNK))];
+      this.texture(gl.RGBA32F, 3 * BLOCK, Math.ceil(count / CHUNK)), this.texture(gl.R32UI, TEXTURE_WIDTH, rows)];
     this.vertices = gl.createVertexArray();
-    this.indices = gl.createBuffer();
     gl.bindVertexArray(this.vertices);
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
-    const index = gl.getAttribLocation(this.program, "index");
-    gl.enableVertexAttribArray(index);
-    gl.vertexAttribIPointer(index, 1, gl.UNSIGNED_INT, 0, 0);
-    gl.vertexAttribDivisor(index, 1);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    const corners = Uint16Array.from({ length: 6 * QUADS }, (_, k) => 4 * Math.floor(k / 6) + [0, 1, 2, 2, 1, 3][k % 6]);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
+    gl.bindVertexArray(null);
   }
 
   texture(format, width, height) {
@@ -141,11 +143,14 @@ export class SplatRenderer {
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, index, bounds.length / 4, 1, gl.RGBA, gl.FLOAT, bounds);
   }
 
-  setOrder(order) {
+  // order: whole rows of indices, of which the first `visible` count.
+  setOrder({ order, visible }) {
     const { gl } = this;
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
-    gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
-    this.visible = order.length;
+    this.visible = visible;
+    if (!visible) return;
+    gl.bindTexture(gl.TEXTURE_2D, this.textures[2]);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, TEXTURE_WIDTH, order.length / TEXTURE_WIDTH, gl.RED_INTEGER,
+      gl.UNSIGNED_INT, order);
   }
 
   // view: eye [world units], camFromWorld (9 numbers, by rows), focal [pixels], near [world units].
@@ -164,6 +169,8 @@ export class SplatRenderer {
     gl.activeTexture(gl.TEXTURE0);
     gl.uniform1i(uniforms.gaussians, 0);
     gl.uniform1i(uniforms.blocks, 1);
+    gl.uniform1i(uniforms.order, 2);
+    gl.uniform1i(uniforms.visible, this.visible);
     gl.uniformMatrix3fv(uniforms.camFromWorld, true, view.camFromWorld);
     gl.uniform3fv(uniforms.eye, view.eye);
     gl.uniform2fv(uniforms.focal, view.focal);
@@ -171,6 +178,6 @@ export class SplatRenderer {
     gl.uniform1f(uniforms.near, view.near);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.visible);
+    gl.drawElementsInstanced(gl.TRIANGLES, 6 * QUADS, gl.UNSIGNED_SHORT, 0, Math.ceil(this.visible / QUADS));
   }
 }
