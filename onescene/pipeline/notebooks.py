@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from onescene.io.atomic import atomic_write_json
+from onescene.viewer import is_interactive
 
 
 def project_root(start: str | Path | None = None) -> Path:
@@ -78,3 +79,30 @@ def open_notebook(results: str | Path, seed: int = 0) -> NotebookRun:
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global state
     root = project_root()
     return NotebookRun(root, root / results)
+
+
+def explore(draw: Callable[..., object], **controls: tuple[float, float, float]) -> object:
+    """A picture with sliders where someone is watching, the picture at the first values otherwise.
+
+    Widgets vanish from papermill's output and from static pages; pictures stay.
+
+    Args:
+        draw: Takes the controls by name and returns something a notebook shows (a figure, a table).
+        controls: Name to (start, lowest, highest); whole numbers make whole steps.
+
+    Returns:
+        What a cell should end with: an ipywidgets box, or what ``draw`` returned.
+    """
+    start = {name: values[0] for name, values in controls.items()}
+    if not is_interactive():
+        return draw(**start)
+    import ipywidgets
+    from IPython.display import display
+
+    sliders = {}
+    for name, (value, low, high) in controls.items():
+        whole = all(isinstance(v, int) for v in (value, low, high))
+        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        sliders[name] = kind(value=value, min=low, max=high, continuous_update=False, description=name)
+    picture = ipywidgets.interactive_output(lambda **values: display(draw(**values)), sliders)
+    return ipywidgets.VBox([*sliders.values(), picture])
