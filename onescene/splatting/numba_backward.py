@@ -9,7 +9,7 @@ import numpy as np
 
 from onescene.splatting import numba_layout as at
 from onescene.splatting.numba_compile import kernel
-from onescene.splatting.numba_project import half_ellipse, rotation, sh_basis
+from onescene.splatting.numba_project import half_ellipse, jacobian_rows, rotation, sh_basis, viewing_direction
 
 
 @kernel
@@ -23,144 +23,140 @@ def first_rows(order, boxes, base):
 
 
 @kernel
-def colour_backward(sh, mean, camera, basis, grad_rgb, grad_sh, grad_mean):
-    """Adds the gradients of the coefficients and, through the viewing direction, of the centre."""
-    dx, dy, dz = mean[0] - camera[at.ORIGIN], mean[1] - camera[at.ORIGIN + 1], mean[2] - camera[at.ORIGIN + 2]
-    scale = at.ONE / max(np.sqrt(dx * dx + dy * dy + dz * dz), at.TINY)
-    x, y, z = dx * scale, dy * scale, dz * scale
-    count = sh.shape[0]
-    sh_basis(x, y, z, count, basis)
-    for k in range(count):
-        for c in range(3):
-            grad_sh[k, c] += basis[k] * grad_rgb[c]
-    if count == 1:
-        return
-    for k in range(1, count):  # from here on: dL/d(basis k)
-        basis[k] = sh[k, 0] * grad_rgb[0] + sh[k, 1] * grad_rgb[1] + sh[k, 2] * grad_rgb[2]
-    gx, gy, gz = -at.S1 * basis[3], -at.S1 * basis[1], at.S1 * basis[2]
-    if count > 4:
-        gx += at.S20 * (y * basis[4] - z * basis[7]) + at.TWO * at.S22 * x * basis[8]
-        gy += at.S20 * (x * basis[4] - z * basis[5]) - at.TWO * at.S22 * y * basis[8]
-        gz += -at.S20 * (y * basis[5] + x * basis[7]) + at.SIX * at.S21 * z * basis[6]
-    if count > 9:
-        five, square = at.FIVE * z * z - at.ONE, x * x - y * y
-        gx += -at.SIX * at.S30 * x * y * basis[9] + at.S31 * y * z * basis[10] - at.S32 * five * basis[13]
-        gx += at.TWO * at.S34 * x * z * basis[14] - at.THREE * at.S30 * square * basis[15]
-        gy += -at.THREE * at.S30 * square * basis[9] + at.S31 * x * z * basis[10] - at.S32 * five * basis[11]
-        gy += -at.TWO * at.S34 * y * z * basis[14] + at.SIX * at.S30 * x * y * basis[15]
-        gz += at.S31 * x * y * basis[10] - at.TEN * at.S32 * z * (y * basis[11] + x * basis[13])
-        gz += at.S33 * (at.FIFTEEN * z * z - at.THREE) * basis[12] + at.S34 * square * basis[14]
-    along = gx * x + gy * y + gz * z  # the length of the direction does not matter
-    grad_mean[0] += (gx - along * x) * scale
-    grad_mean[1] += (gy - along * y) * scale
-    grad_mean[2] += (gz - along * z) * scale
+def add_rows(rows, first, last):
+    """Sums the rows that the tiles left for one ellipse."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = at.ZERO
+    for row in range(first, last):
+        s0 += rows[row, 0]
+        s1 += rows[row, 1]
+        s2 += rows[row, 2]
+        s3 += rows[row, 3]
+        s4 += rows[row, 4]
+        s5 += rows[row, 5]
+        s6 += rows[row, 6]
+        s7 += rows[row, 7]
+        s8 += rows[row, 8]
+        s9 += rows[row, 9]
+    return s0, s1, s2, s3, s4, s5, s6, s7, s8, s9
 
 
 @kernel
-def quat_backward(quat, g, grad_quat):
+def colour_backward(sh, i, direction, basis, grad_rgb, grad_sh):
+    """Adds the gradient of the coefficients; returns that of the centre, which moves the viewing direction."""
+    x, y, z, inverse = direction
+    count = sh.shape[1]
+    sh_basis(x, y, z, count, basis)
+    for k in range(count):
+        for c in range(3):
+            grad_sh[i, k, c] += basis[k] * grad_rgb[c]
+    if count == 1:
+        return at.ZERO, at.ZERO, at.ZERO
+    g = basis  # from here on: dL/d(basis k)
+    for k in range(1, count):
+        g[k] = sh[i, k, 0] * grad_rgb[0] + sh[i, k, 1] * grad_rgb[1] + sh[i, k, 2] * grad_rgb[2]
+    gx, gy, gz = -at.S1 * g[3], -at.S1 * g[1], at.S1 * g[2]
+    if count > 4:
+        gx += at.S20 * (y * g[4] - z * g[7]) + at.TWO * at.S22 * x * g[8]
+        gy += at.S20 * (x * g[4] - z * g[5]) - at.TWO * at.S22 * y * g[8]
+        gz += at.SIX * at.S21 * z * g[6] - at.S20 * (y * g[5] + x * g[7])
+    if count > 9:
+        five, square = at.FIVE * z * z - at.ONE, x * x - y * y
+        gx += at.S31 * y * z * g[10] - at.SIX * at.S30 * x * y * g[9] - at.S32 * five * g[13]
+        gx += at.TWO * at.S34 * x * z * g[14] - at.THREE * at.S30 * square * g[15]
+        gy += at.S31 * x * z * g[10] - at.THREE * at.S30 * square * g[9] - at.S32 * five * g[11]
+        gy += at.SIX * at.S30 * x * y * g[15] - at.TWO * at.S34 * y * z * g[14]
+        gz += at.S31 * x * y * g[10] - at.TEN * at.S32 * z * (y * g[11] + x * g[13])
+        gz += at.S33 * (at.FIFTEEN * z * z - at.THREE) * g[12] + at.S34 * square * g[14]
+    along = gx * x + gy * y + gz * z  # the length of the direction does not matter
+    return (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
+
+
+@kernel
+def quat_backward(quats, i, g, grad_quats):
     """Adds the gradient of a quaternion of any length, given that of its rotation matrix (row by row)."""
-    length = max(np.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), at.TINY)
-    w, x, y, z = quat[0] / length, quat[1] / length, quat[2] / length, quat[3] / length
+    w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+    inverse = at.ONE / max(np.sqrt(w * w + x * x + y * y + z * z), at.TINY)
+    w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
     gw = at.TWO * (x * (g[7] - g[5]) + y * (g[2] - g[6]) + z * (g[3] - g[1]))
     gx = at.TWO * (w * (g[7] - g[5]) - at.TWO * x * (g[4] + g[8]) + y * (g[1] + g[3]) + z * (g[2] + g[6]))
     gy = at.TWO * (w * (g[2] - g[6]) + x * (g[1] + g[3]) - at.TWO * y * (g[0] + g[8]) + z * (g[5] + g[7]))
     gz = at.TWO * (w * (g[3] - g[1]) + x * (g[2] + g[6]) + y * (g[5] + g[7]) - at.TWO * z * (g[0] + g[4]))
     along = gw * w + gx * x + gy * y + gz * z
-    grad_quat[0] += (gw - along * w) / length
-    grad_quat[1] += (gx - along * x) / length
-    grad_quat[2] += (gy - along * y) / length
-    grad_quat[3] += (gz - along * z) / length
+    grad_quats[i, 0] += (gw - along * w) * inverse
+    grad_quats[i, 1] += (gx - along * x) * inverse
+    grad_quats[i, 2] += (gy - along * y) * inverse
+    grad_quats[i, 3] += (gz - along * z) * inverse
 
 
 @kernel
-def jacobian_backward(gu, gv, r, scale, camera, point, grad_point):
-    """Adds, to the gradient of the centre in the camera, what flows through the clamped Jacobian.
+def jacobian_backward(gu, gv, camera, point):
+    """What flows to the centre in the camera through the clamped Jacobian.
 
     Args:
-        gu: Gradient of the first row of J A.
-        gv: Gradient of the second row.
-        r: Rotation of the Gaussian, row by row.
-        scale: Its standard deviations.
+        gu: Gradient of the Jacobian's first row, in world axes.
+        gv: Gradient of its second row.
         camera: Flat camera array.
         point: The centre in the camera.
-        grad_point: Added to.
     """
-    # gradient of the rows of J in the camera: B gu and B gv with B = R_camera R diag(scale)
-    a0, a1, a2 = gu[0] * scale[0], gu[1] * scale[1], gu[2] * scale[2]
-    b0, b1, b2 = gv[0] * scale[0], gv[1] * scale[1], gv[2] * scale[2]
-    ax, ay, az = r[0] * a0 + r[1] * a1 + r[2] * a2, r[3] * a0 + r[4] * a1 + r[5] * a2, r[6] * a0 + r[7] * a1 + r[8] * a2
-    bx, by, bz = r[0] * b0 + r[1] * b1 + r[2] * b2, r[3] * b0 + r[4] * b1 + r[5] * b2, r[6] * b0 + r[7] * b1 + r[8] * b2
-    j00 = camera[0] * ax + camera[1] * ay + camera[2] * az
-    j02 = camera[6] * ax + camera[7] * ay + camera[8] * az
-    j11 = camera[3] * bx + camera[4] * by + camera[5] * bz
-    j12 = camera[6] * bx + camera[7] * by + camera[8] * bz
+    j00 = camera[0] * gu[0] + camera[1] * gu[1] + camera[2] * gu[2]
+    j02 = camera[6] * gu[0] + camera[7] * gu[1] + camera[8] * gu[2]
+    j11 = camera[3] * gv[0] + camera[4] * gv[1] + camera[5] * gv[2]
+    j12 = camera[6] * gv[0] + camera[7] * gv[1] + camera[8] * gv[2]
     inverse_z = at.ONE / point[2]
     fx, fy = camera[at.FOCAL] * inverse_z * inverse_z, camera[at.FOCAL + 1] * inverse_z * inverse_z
     tan_x, tan_y = point[0] * inverse_z, point[1] * inverse_z
-    low_x, high_x, low_y, high_y = (
-        camera[at.TAN_LOW],
-        camera[at.TAN_HIGH],
-        camera[at.TAN_LOW + 1],
-        camera[at.TAN_HIGH + 1],
-    )
-    grad_point[2] -= fx * j00 + fy * j11
-    if low_x <= tan_x <= high_x:
-        grad_point[0] -= fx * j02
-        grad_point[2] += at.TWO * fx * tan_x * j02
-    else:
-        grad_point[2] += fx * min(max(tan_x, low_x), high_x) * j02
-    if low_y <= tan_y <= high_y:
-        grad_point[1] -= fy * j12
-        grad_point[2] += at.TWO * fy * tan_y * j12
-    else:
-        grad_point[2] += fy * min(max(tan_y, low_y), high_y) * j12
+    inner_x = min(max(tan_x, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
+    inner_y = min(max(tan_y, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
+    gx = -fx * j02 if inner_x == tan_x else at.ZERO
+    gy = -fy * j12 if inner_y == tan_y else at.ZERO
+    gz = fx * inner_x * j02 + fy * inner_y * j12 - fx * j00 - fy * j11
+    return gx, gy, gz - tan_x * gx - tan_y * gy
 
 
 @kernel
-def ellipse_backward(sums, record, quat, scale, camera, point, grads):
-    """Adds the gradients of quaternion and scales; fills that of the centre in the camera (but for its depth).
+def ellipse_backward(sums, geometry, i, camera, point, grads):
+    """Adds the gradients of quaternion and scales; returns that of the centre in the camera, its depth left out.
 
     Args:
         sums: The columns of a pair's row, added up over tiles.
-        record: The ellipse.
-        quat: Rotation of the Gaussian.
-        scale: Its standard deviations.
+        geometry: Quats and scales of all Gaussians.
+        i: Which Gaussian.
         camera: Flat camera array.
-        point: The centre in the camera.
-        grads: Gradients of the point (filled), the quaternion and the scales (added to).
+        point: Its centre in the camera.
+        grads: Gradients of quats and scales, added to.
     """
-    grad_point, grad_quat, grad_scale = grads
-    xx, xy, yy = record[at.XX], record[at.XY], record[at.YY]
-    gx, gy = -(xx * sums[0] + xy * sums[1]), -(xy * sums[0] + yy * sums[1])  # centre on the image
-    inverse_z = at.ONE / point[2]
-    fx, fy = camera[at.FOCAL] * inverse_z, camera[at.FOCAL + 1] * inverse_z
-    grad_point[0], grad_point[1] = fx * gx, fy * gy
-    grad_point[2] = -(fx * point[0] * gx + fy * point[1] * gy) * inverse_z
-    # covariance: dL/dC = -Q G Q, Q the conic, G = 1/2 [sums 2, 3; 3, 4]
-    p0, p1 = xx * sums[2] + xy * sums[3], xx * sums[3] + xy * sums[4]
-    q0, q1 = xy * sums[2] + yy * sums[3], xy * sums[3] + yy * sums[4]
-    h0, h1, h2 = -(p0 * xx + p1 * xy), -(p0 * xy + p1 * yy), -(q0 * xy + q1 * yy)  # twice dL/dC
-    a, b, c, d, e, f = half_ellipse(quat, scale, camera, point[0], point[1], point[2])
-    gu = (h0 * a + h1 * d, h0 * b + h1 * e, h0 * c + h1 * f)
-    gv = (h1 * a + h2 * d, h1 * b + h2 * e, h1 * c + h2 * f)
-    r = rotation(quat[0], quat[1], quat[2], quat[3])
-    jacobian_backward(gu, gv, r, scale, camera, point, grad_point)
-    # rows of J R_camera, then the gradient of the rotation and the scales
-    gx, gy = -fx * min(max(point[0] * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH]), at.ZERO
-    gy = -fy * min(max(point[1] * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
-    u = (fx * camera[0] + gx * camera[6], fx * camera[1] + gx * camera[7], fx * camera[2] + gx * camera[8])
-    v = (fy * camera[3] + gy * camera[6], fy * camera[4] + gy * camera[7], fy * camera[5] + gy * camera[8])
+    quats, scales = geometry
+    grad_quats, grad_scales = grads
+    # twice the gradient of the covariance: with (u, v) = C^-1 d, sigma = d.C^-1 d / 2 falls by u u^T / 2 per unit of C
+    h0, h1, h2 = -sums[2], -sums[3], -sums[4]
+    r = rotation(quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
+    u, v = jacobian_rows(camera, point)
+    a, b, c, d, e, f = half_ellipse(u, v, r, (at.ONE, at.ONE, at.ONE))
+    s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+    # rows of J R_camera R S, then one factor after the other
+    gu0, gu1, gu2 = (h0 * a + h1 * d) * s0, (h0 * b + h1 * e) * s1, (h0 * c + h1 * f) * s2
+    gv0, gv1, gv2 = (h1 * a + h2 * d) * s0, (h1 * b + h2 * e) * s1, (h1 * c + h2 * f) * s2
+    grad_scales[i, 0] += gu0 * a + gv0 * d
+    grad_scales[i, 1] += gu1 * b + gv1 * e
+    grad_scales[i, 2] += gu2 * c + gv2 * f
+    gu0, gu1, gu2, gv0, gv1, gv2 = gu0 * s0, gu1 * s1, gu2 * s2, gv0 * s0, gv1 * s1, gv2 * s2
     g = (
-        (u[0] * gu[0] + v[0] * gv[0]), (u[0] * gu[1] + v[0] * gv[1]), (u[0] * gu[2] + v[0] * gv[2]),
-        (u[1] * gu[0] + v[1] * gv[0]), (u[1] * gu[1] + v[1] * gv[1]), (u[1] * gu[2] + v[1] * gv[2]),
-        (u[2] * gu[0] + v[2] * gv[0]), (u[2] * gu[1] + v[2] * gv[1]), (u[2] * gu[2] + v[2] * gv[2]),
+        *(u[0] * gu0 + v[0] * gv0, u[0] * gu1 + v[0] * gv1, u[0] * gu2 + v[0] * gv2),
+        *(u[1] * gu0 + v[1] * gv0, u[1] * gu1 + v[1] * gv1, u[1] * gu2 + v[1] * gv2),
+        *(u[2] * gu0 + v[2] * gv0, u[2] * gu1 + v[2] * gv1, u[2] * gu2 + v[2] * gv2),
+    )
+    quat_backward(quats, i, g, grad_quats)
+    world_u = (
+        r[0] * gu0 + r[1] * gu1 + r[2] * gu2, r[3] * gu0 + r[4] * gu1 + r[5] * gu2, r[6] * gu0 + r[7] * gu1 + r[8] * gu2
     )  # fmt: skip
-    grad_scale[0] += r[0] * g[0] + r[3] * g[3] + r[6] * g[6]
-    grad_scale[1] += r[1] * g[1] + r[4] * g[4] + r[7] * g[7]
-    grad_scale[2] += r[2] * g[2] + r[5] * g[5] + r[8] * g[8]
-    s0, s1, s2 = scale[0], scale[1], scale[2]
-    scaled = (g[0] * s0, g[1] * s1, g[2] * s2, g[3] * s0, g[4] * s1, g[5] * s2, g[6] * s0, g[7] * s1, g[8] * s2)
-    quat_backward(quat, scaled, grad_quat)
+    world_v = (
+        r[0] * gv0 + r[1] * gv1 + r[2] * gv2, r[3] * gv0 + r[4] * gv1 + r[5] * gv2, r[6] * gv0 + r[7] * gv1 + r[8] * gv2
+    )  # fmt: skip
+    px, py, pz = jacobian_backward(world_u, world_v, camera, point)
+    inverse_z = at.ONE / point[2]
+    gx = -sums[0] * camera[at.FOCAL] * inverse_z  # the centre on the image
+    gy = -sums[1] * camera[at.FOCAL + 1] * inverse_z
+    return px + gx, py + gy, pz - (point[0] * gx + point[1] * gy) * inverse_z
 
 
 @kernel
@@ -177,27 +173,27 @@ def project_backward(first, count, scene, camera, seen, rows, grads):
         grads: Gradients of the scene's tensors, added to.
     """
     means, quats, scales, _, sh = scene
-    records, boxes, base, ids = seen
+    rec, boxes, base, ids = seen
     grad_means, grad_quats, grad_scales, grad_opacities, grad_sh = grads
-    sums, basis, point = np.empty(at.SUMS, np.float32), np.empty(16, np.float32), np.empty(3, np.float32)
-    grad_point, grad_rgb = np.empty(3, np.float32), np.empty(3, np.float32)
-    for record in range(first, first + count):
-        i = ids[record]
-        sums[:] = at.ZERO
-        size = (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
-        for row in range(base[record], base[record] + size):
-            for k in range(at.SUMS):
-                sums[k] += rows[row, k]
-        for k in range(3):
-            point[k] = camera[at.TRANSLATION + k]
-            for j in range(3):
-                point[k] += camera[3 * k + j] * means[i, j]
-            grad_rgb[k] = sums[6 + k] if records[record, at.RED + k] > at.ZERO else at.ZERO
-        geometry = (grad_point, grad_quats[i], grad_scales[i])
-        ellipse_backward(sums, records[record], quats[i], scales[i], camera, point, geometry)
-        grad_point[2] += sums[9]
-        for k in range(3):
-            for j in range(3):
-                grad_means[i, j] += camera[3 * k + j] * grad_point[k]
+    basis = np.empty(16, np.float32)
+    for r in range(first, first + count):
+        i = ids[r]
+        sums = add_rows(rows, base[r], base[r] + (boxes[r, 2] - boxes[r, 0]) * (boxes[r, 3] - boxes[r, 1]))
+        mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
+        point = (
+            camera[0] * mx + camera[1] * my + camera[2] * mz + camera[at.TRANSLATION],
+            camera[3] * mx + camera[4] * my + camera[5] * mz + camera[at.TRANSLATION + 1],
+            rec[r, at.DEPTH],
+        )
+        gx, gy, gz = ellipse_backward(sums, (quats, scales), i, camera, point, (grad_quats, grad_scales))
+        gz += sums[9]
+        grad_rgb = (
+            sums[6] if rec[r, at.RED] > at.ZERO else at.ZERO,
+            sums[7] if rec[r, at.GREEN] > at.ZERO else at.ZERO,
+            sums[8] if rec[r, at.BLUE] > at.ZERO else at.ZERO,
+        )
+        dx, dy, dz = colour_backward(sh, i, viewing_direction(means, i, camera), basis, grad_rgb, grad_sh)
+        grad_means[i, 0] += camera[0] * gx + camera[3] * gy + camera[6] * gz + dx
+        grad_means[i, 1] += camera[1] * gx + camera[4] * gy + camera[7] * gz + dy
+        grad_means[i, 2] += camera[2] * gx + camera[5] * gy + camera[8] * gz + dz
         grad_opacities[i] += sums[5]
-        colour_backward(sh[i], means[i], camera, basis, grad_rgb, grad_sh[i], grad_means[i])

@@ -17,14 +17,13 @@ from onescene.splatting.numba_compile import kernel
 
 
 @kernel
-def start_planes(planes):
-    """Pixel centres of a tile, full light, nothing collected."""
+def new_planes(count):
+    """Planes for one tile at a time; the first two hold the pixel centres within the tile."""
+    planes = np.empty(count, np.float32)
     for p in range(at.AREA):
         planes[at.COLUMN + p] = np.float32(p % at.TILE) + at.HALF
         planes[at.ROW + p] = np.float32(p // at.TILE) + at.HALF
-        planes[at.LIGHT + p] = at.ONE
-        for channel in range(4):
-            planes[at.OUT + channel * at.AREA + p] = at.ZERO
+    return planes
 
 
 @kernel
@@ -36,23 +35,29 @@ def rows_of(y, half_y):
 
 
 @kernel
-def blend_one(planes, record, x, y):
-    """Adds one ellipse, centred at (x, y) in the tile, to the tile's planes.
+def falloff(t):
+    """exp(-8 t), exact to float32 for t <= ln(255) / 8 and anything beyond."""
+    e = at.E0 + t * (at.E1 + t * (at.E2 + t * (at.E3 + t * (at.E4 + t * (at.E5 + t * at.E6)))))
+    e = e * e
+    e = e * e
+    return e * e
+
+
+@kernel
+def blend_one(planes, rec, r, x, y):
+    """Adds ellipse r, centred at (x, y) in the tile, to the tile's planes.
 
     A finished pixel keeps its light with a minus sign: no further ellipse passes the test against LIGHT_MIN.
     """
-    low, high = rows_of(y, record[at.HALF_Y])
-    xx, xy, yy = record[at.XX] * at.HALF * at.EIGHTH, record[at.XY] * at.EIGHTH, record[at.YY] * at.HALF * at.EIGHTH
-    opacity, limit = record[at.OPACITY], record[at.LIMIT] * at.EIGHTH
-    red, green, blue, depth = record[at.RED], record[at.GREEN], record[at.BLUE], record[at.DEPTH]
+    low, high = rows_of(y, rec[r, at.HALF_Y])
+    xx, xy, yy = rec[r, at.XX] * at.HALF * at.EIGHTH, rec[r, at.XY] * at.EIGHTH, rec[r, at.YY] * at.HALF * at.EIGHTH
+    opacity, limit = rec[r, at.OPACITY], rec[r, at.LIMIT] * at.EIGHTH
+    red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
     for p in range(np.uintp(low), np.uintp(high)):
         dx = planes[np.uintp(at.COLUMN) + p] - x
         dy = planes[np.uintp(at.ROW) + p] - y
         t = xx * dx * dx + yy * dy * dy + xy * dx * dy
-        e = at.E0 + t * (at.E1 + t * (at.E2 + t * (at.E3 + t * (at.E4 + t * (at.E5 + t * at.E6)))))
-        e = e * e
-        e = e * e
-        alpha = min(opacity * (e * e), at.ALPHA_MAX)
+        alpha = min(opacity * falloff(t), at.ALPHA_MAX)
         alpha = alpha if t <= limit else at.ZERO
         light = planes[np.uintp(at.LIGHT) + p]
         weight = alpha * light
@@ -69,23 +74,24 @@ def blend_one(planes, record, x, y):
 @kernel
 def is_dark(planes):
     """True if every pixel of the tile is finished."""
-    most = -at.ONE
-    for p in range(np.uintp(at.AREA)):
-        most = max(most, planes[np.uintp(at.LIGHT) + p])
-    return most <= at.ZERO
+    for p in range(at.AREA):
+        if planes[at.LIGHT + p] > at.ZERO:
+            return False
+    return True
 
 
 @kernel
 def blend(first, last, tiles_x, offsets, lists, records, image):
     """Blends tiles first..last-1 into the image [5, H, W]: red, green, blue, depth_z, alpha."""
-    planes = np.empty(7 * at.AREA, np.float32)
+    planes = new_planes(at.PLANES)
     height, width = image.shape[1], image.shape[2]
     for tile in range(first, last):
-        start_planes(planes)
+        planes[at.LIGHT : at.OUT] = at.ONE
+        planes[at.OUT :] = at.ZERO
         left, top = (tile % tiles_x) * at.TILE, (tile // tiles_x) * at.TILE
         for j in range(offsets[tile], offsets[tile + 1]):
-            record = records[lists[j]]
-            blend_one(planes, record, record[at.X] - np.float32(left), record[at.Y] - np.float32(top))
+            r = lists[j]
+            blend_one(planes, records, r, records[r, at.X] - np.float32(left), records[r, at.Y] - np.float32(top))
             if (j & 15) == 15 and is_dark(planes):
                 break
         for y in range(min(at.TILE, height - top)):
@@ -98,12 +104,10 @@ def blend(first, last, tiles_x, offsets, lists, records, image):
 
 @kernel
 def start_planes_backward(planes, image, grad, left, top):
-    """Loads a tile: pixel centres, full light, the gradients, and their product with the finished image."""
+    """Loads a tile: full light, the gradients, and their product with the finished image."""
     height, width = image.shape[1], image.shape[2]
     for p in range(at.AREA):
         column, row = p % at.TILE, p // at.TILE
-        planes[at.COLUMN + p] = np.float32(column) + at.HALF
-        planes[at.ROW + p] = np.float32(row) + at.HALF
         planes[at.LIGHT + p] = at.ONE
         rest = at.ZERO
         inside = left + column < width and top + row < height
@@ -116,33 +120,19 @@ def start_planes_backward(planes, image, grad, left, top):
 
 
 @kernel
-def blend_one_backward(planes, record, x, y, sums):
-    """Passes one ellipse through the tile as ``blend_one`` does and writes what it collects into ``sums``."""
-    low, high = rows_of(y, record[at.HALF_Y])
-    xx, xy, yy = record[at.XX] * at.HALF * at.EIGHTH, record[at.XY] * at.EIGHTH, record[at.YY] * at.HALF * at.EIGHTH
-    opacity, limit = record[at.OPACITY], record[at.LIMIT] * at.EIGHTH
-    red, green, blue, depth = record[at.RED], record[at.GREEN], record[at.BLUE], record[at.DEPTH]
-    s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 = (
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-        at.ZERO,
-    )
+def blend_one_backward(planes, rec, r, x, y, rows, row):
+    """Passes ellipse r through the tile as ``blend_one`` does and writes what it collects into its row."""
+    low, high = rows_of(y, rec[r, at.HALF_Y])
+    xx, xy, yy = rec[r, at.XX] * at.SIXTEENTH, rec[r, at.XY] * at.SIXTEENTH, rec[r, at.YY] * at.SIXTEENTH
+    opacity, limit = rec[r, at.OPACITY], rec[r, at.LIMIT] * at.EIGHTH
+    red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = at.ZERO
     for p in range(np.uintp(low), np.uintp(high)):
         dx = planes[np.uintp(at.COLUMN) + p] - x
         dy = planes[np.uintp(at.ROW) + p] - y
-        t = xx * dx * dx + yy * dy * dy + xy * dx * dy
-        e = at.E0 + t * (at.E1 + t * (at.E2 + t * (at.E3 + t * (at.E4 + t * (at.E5 + t * at.E6)))))
-        e = e * e
-        e = e * e
-        e = e * e
-        raw = opacity * e
+        u, v = xx * dx + xy * dy, xy * dx + yy * dy  # conic times offset, a sixteenth of it
+        t = dx * u + dy * v
+        raw = opacity * falloff(t)
         alpha = min(raw, at.ALPHA_MAX)
         alpha = alpha if t <= limit else at.ZERO
         light = planes[np.uintp(at.LIGHT) + p]
@@ -161,19 +151,20 @@ def blend_one_backward(planes, record, x, y, sums):
         grad_raw = grad_raw if weight > at.ZERO else at.ZERO
         grad_raw = grad_raw if raw <= at.ALPHA_MAX else at.ZERO
         grad_sigma = -grad_raw * alpha  # alpha is raw wherever the gradient is not 0
-        gx, gy = grad_sigma * dx, grad_sigma * dy
-        s0 += gx
-        s1 += gy
-        s2 += gx * dx
-        s3 += gx * dy
-        s4 += gy * dy
+        gu, gv = grad_sigma * u, grad_sigma * v
+        s0 += gu
+        s1 += gv
+        s2 += gu * u
+        s3 += gu * v
+        s4 += gv * v
         s5 -= grad_sigma
         s6 += weight * grad_red
         s7 += weight * grad_green
         s8 += weight * grad_blue
         s9 += weight * grad_depth
-    sums[0], sums[1], sums[2], sums[3], sums[4] = s0, s1, s2, s3, s4
-    sums[5], sums[6], sums[7], sums[8], sums[9] = s5 / opacity, s6, s7, s8, s9
+    rows[row, 0], rows[row, 1] = s0 * at.SIXTEEN, s1 * at.SIXTEEN
+    rows[row, 2], rows[row, 3], rows[row, 4] = s2 * at.SIXTEEN**2, s3 * at.SIXTEEN**2, s4 * at.SIXTEEN**2
+    rows[row, 5], rows[row, 6], rows[row, 7], rows[row, 8], rows[row, 9] = s5 / opacity, s6, s7, s8, s9
 
 
 @kernel
@@ -192,7 +183,7 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
     offsets, lists = bins
     records, boxes, base = seen
     image, grad = images
-    planes = np.empty(9 * at.AREA, np.float32)
+    planes = new_planes(at.PLANES_BACKWARD)
     for tile in range(first, last):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         left, top = tile_x * at.TILE, tile_y * at.TILE
@@ -202,10 +193,10 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
             r = lists[j]
             row = base[r] + (tile_y - boxes[r, 1]) * (boxes[r, 2] - boxes[r, 0]) + tile_x - boxes[r, 0]
             if dark:
-                rows[row, :] = at.ZERO
+                for k in range(at.SUMS):
+                    rows[row, k] = at.ZERO
                 continue
-            blend_one_backward(
-                planes, records[r], records[r, at.X] - np.float32(left), records[r, at.Y] - np.float32(top), rows[row]
-            )
+            x, y = records[r, at.X] - np.float32(left), records[r, at.Y] - np.float32(top)
+            blend_one_backward(planes, records, r, x, y, rows, row)
             if (j & 15) == 15:
                 dark = is_dark(planes)

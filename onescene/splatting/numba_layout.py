@@ -27,13 +27,14 @@ COLUMN, ROW, LIGHT = 0, AREA, 2 * AREA
 OUT, PLANES = 3 * AREA, 7 * AREA
 REST, GRAD, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA
 
-# Columns of what one (ellipse, tile) pair collects: sums over pixels of dL/dsigma times dx, dy, dx^2, dx dy, dy^2;
-# then dL/d(opacity, red, green, blue, depth).
+# Columns of what one (ellipse, tile) pair collects: sums over pixels of dL/dsigma times u, v, u^2, u v, v^2, where
+# (u, v) = conic times the pixel's offset; then dL/d(opacity, red, green, blue, depth).
 SUMS = 10
 
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 THREE, FIVE, SIX, TEN, FIFTEEN = np.float32(3), np.float32(5), np.float32(6), np.float32(10), np.float32(15)
-EIGHTH, PER_TILE, TINY = np.float32(1 / 8), np.float32(1 / TILE), np.float32(1e-12)
+EIGHTH, SIXTEENTH, SIXTEEN = np.float32(1 / 8), np.float32(1 / 16), np.float32(16)
+PER_TILE, TINY = np.float32(1 / TILE), np.float32(1e-12)
 BLUR, BLUR_SQUARED = np.float32(projection.BLUR_PX2), np.float32(projection.BLUR_PX2**2)
 ALPHA_MIN, ALPHA_MAX = np.float32(projection.ALPHA_MIN), np.float32(projection.ALPHA_MAX)
 LIGHT_MIN = np.float32(projection.TRANSMITTANCE_MIN)

@@ -41,22 +41,27 @@ def rotation(w, x, y, z):
 
 
 @kernel
-def half_ellipse(quat, scale, camera, x, y, z):
-    """The rows of J A (2 x 3): A holds the Gaussian's axes in the camera, J is the clamped Jacobian at (x, y, z)."""
-    r = rotation(quat[0], quat[1], quat[2], quat[3])
-    inverse_z = at.ONE / z
+def jacobian_rows(camera, point):
+    """The rows of J R_camera: pixels per world unit along the world's axes, J clamped as in ``projection``."""
+    inverse_z = at.ONE / point[2]
     fx, fy = camera[at.FOCAL] * inverse_z, camera[at.FOCAL + 1] * inverse_z
-    gx = -fx * min(max(x * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
-    gy = -fy * min(max(y * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
-    ux, uy, uz = fx * camera[0] + gx * camera[6], fx * camera[1] + gx * camera[7], fx * camera[2] + gx * camera[8]
-    vx, vy, vz = fy * camera[3] + gy * camera[6], fy * camera[4] + gy * camera[7], fy * camera[5] + gy * camera[8]
+    gx = -fx * min(max(point[0] * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
+    gy = -fy * min(max(point[1] * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
+    u = (fx * camera[0] + gx * camera[6], fx * camera[1] + gx * camera[7], fx * camera[2] + gx * camera[8])
+    v = (fy * camera[3] + gy * camera[6], fy * camera[4] + gy * camera[7], fy * camera[5] + gy * camera[8])
+    return u, v
+
+
+@kernel
+def half_ellipse(u, v, r, scale):
+    """The rows of J R_camera R S (2 x 3), row by row: the product with its transpose is the covariance on the image."""
     return (
-        (ux * r[0] + uy * r[3] + uz * r[6]) * scale[0],
-        (ux * r[1] + uy * r[4] + uz * r[7]) * scale[1],
-        (ux * r[2] + uy * r[5] + uz * r[8]) * scale[2],
-        (vx * r[0] + vy * r[3] + vz * r[6]) * scale[0],
-        (vx * r[1] + vy * r[4] + vz * r[7]) * scale[1],
-        (vx * r[2] + vy * r[5] + vz * r[8]) * scale[2],
+        (u[0] * r[0] + u[1] * r[3] + u[2] * r[6]) * scale[0],
+        (u[0] * r[1] + u[1] * r[4] + u[2] * r[7]) * scale[1],
+        (u[0] * r[2] + u[1] * r[5] + u[2] * r[8]) * scale[2],
+        (v[0] * r[0] + v[1] * r[3] + v[2] * r[6]) * scale[0],
+        (v[0] * r[1] + v[1] * r[4] + v[2] * r[7]) * scale[1],
+        (v[0] * r[2] + v[1] * r[5] + v[2] * r[8]) * scale[2],
     )
 
 
@@ -79,25 +84,35 @@ def surely_outside(u, v, x, y, z, largest, camera):
 
 
 @kernel
-def write_colour(record, sh, mean, camera, basis):
-    """Evaluates the colour seen from the camera into a record."""
-    dx, dy, dz = mean[0] - camera[at.ORIGIN], mean[1] - camera[at.ORIGIN + 1], mean[2] - camera[at.ORIGIN + 2]
-    scale = at.ONE / max(np.sqrt(dx * dx + dy * dy + dz * dz), at.TINY)
-    count = sh.shape[0]
-    sh_basis(dx * scale, dy * scale, dz * scale, count, basis)
+def viewing_direction(means, i, camera):
+    """Unit vector from the camera to a Gaussian in the world, and the inverse of its length."""
+    dx, dy, dz = (
+        means[i, 0] - camera[at.ORIGIN],
+        means[i, 1] - camera[at.ORIGIN + 1],
+        means[i, 2] - camera[at.ORIGIN + 2],
+    )
+    inverse = at.ONE / max(np.sqrt(dx * dx + dy * dy + dz * dz), at.TINY)
+    return dx * inverse, dy * inverse, dz * inverse, inverse
+
+
+@kernel
+def colour(sh, i, direction, basis):
+    """RGB of a Gaussian seen along a unit direction, clamped at 0."""
+    count = sh.shape[1]
+    sh_basis(direction[0], direction[1], direction[2], count, basis)
     red, green, blue = at.HALF, at.HALF, at.HALF
     for k in range(count):
-        red += basis[k] * sh[k, 0]
-        green += basis[k] * sh[k, 1]
-        blue += basis[k] * sh[k, 2]
-    record[at.RED], record[at.GREEN], record[at.BLUE] = max(red, at.ZERO), max(green, at.ZERO), max(blue, at.ZERO)
+        red += basis[k] * sh[i, k, 0]
+        green += basis[k] * sh[i, k, 1]
+        blue += basis[k] * sh[i, k, 2]
+    return max(red, at.ZERO), max(green, at.ZERO), max(blue, at.ZERO)
 
 
 @kernel
 def project(first, last, scene, camera, seen, share):
     """Projects Gaussians first..last-1; writes those in view to the start of the share's slice, in order."""
     means, quats, scales, opacities, sh = scene
-    records, boxes, keys, ids, counts = seen
+    rec, boxes, keys, ids, counts = seen
     width, height = camera[at.SIZE], camera[at.SIZE + 1]
     basis = np.empty(16, np.float32)
     out = first
@@ -114,7 +129,9 @@ def project(first, last, scene, camera, seen, share):
         largest = max(abs(scales[i, 0]), abs(scales[i, 1]), abs(scales[i, 2]))
         if surely_outside(u, v, x, y, z, largest, camera):
             continue
-        a, b, c, d, e, f = half_ellipse(quats[i], scales[i], camera, x, y, z)
+        turn = rotation(quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
+        ju, jv = jacobian_rows(camera, (x, y, z))
+        a, b, c, d, e, f = half_ellipse(ju, jv, turn, (scales[i, 0], scales[i, 1], scales[i, 2]))
         xx, xy, yy = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
         minors = (b * f - c * e) ** 2 + (c * d - a * f) ** 2 + (a * e - b * d) ** 2
         inverse_det = at.ONE / (minors + at.BLUR * (xx + yy) + at.BLUR_SQUARED)
@@ -123,14 +140,14 @@ def project(first, last, scene, camera, seen, share):
         half_x, half_y = np.sqrt(at.TWO * limit * xx), np.sqrt(at.TWO * limit * yy)
         if u + half_x <= at.ZERO or u - half_x >= width or v + half_y <= at.ZERO or v - half_y >= height:
             continue
-        record, box = records[out], boxes[out]
-        record[at.X], record[at.Y], record[at.DEPTH], record[at.OPACITY] = u, v, z, opacity
-        record[at.XX], record[at.XY], record[at.YY] = yy * inverse_det, -xy * inverse_det, xx * inverse_det
-        record[at.LIMIT], record[at.HALF_Y] = limit, half_y
-        write_colour(record, sh[i], means[i], camera, basis)
-        box[0], box[1] = max(u - half_x, at.ZERO) * at.PER_TILE, max(v - half_y, at.ZERO) * at.PER_TILE
-        box[2] = np.ceil(min(u + half_x, width) * at.PER_TILE)
-        box[3] = np.ceil(min(v + half_y, height) * at.PER_TILE)
+        rec[out, at.X], rec[out, at.Y], rec[out, at.DEPTH], rec[out, at.OPACITY] = u, v, z, opacity
+        rec[out, at.XX], rec[out, at.XY], rec[out, at.YY] = yy * inverse_det, -xy * inverse_det, xx * inverse_det
+        rec[out, at.LIMIT], rec[out, at.HALF_Y] = limit, half_y
+        rgb = colour(sh, i, viewing_direction(means, i, camera), basis)
+        rec[out, at.RED], rec[out, at.GREEN], rec[out, at.BLUE] = rgb
+        boxes[out, 0], boxes[out, 1] = max(u - half_x, at.ZERO) * at.PER_TILE, max(v - half_y, at.ZERO) * at.PER_TILE
+        boxes[out, 2] = np.ceil(min(u + half_x, width) * at.PER_TILE)
+        boxes[out, 3] = np.ceil(min(v + half_y, height) * at.PER_TILE)
         keys[out] = z
         ids[out] = i
         out += 1
