@@ -21,7 +21,7 @@ from onescene.types import SH_C0, Gaussians
 class LiftConfig:
     """How a pixel becomes a Gaussian."""
 
-    footprint: float = 0.42  # standard deviation in the surface [pixels]
+    footprint: float = 0.45  # standard deviation in the surface [pixels]
     max_stretch: float = 3.0  # longest axis over the shortest in the surface
     thickness: float = 0.15  # standard deviation along the normal over that across
     opacity: float = 0.97
