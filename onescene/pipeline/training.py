@@ -23,7 +23,7 @@ class ScaffoldParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    data: str  # folder made by `onescene data maps`, or "rooms" for analytic rooms
+    data: str | list[str]  # folders made by `onescene data maps|rooms` (twice = twice as often), or "rooms"
     out: str  # folder of this run
     rooms: int = 64  # number of rooms when data is "rooms"
     steps: int = 5000

@@ -69,7 +69,7 @@ def draw_batch(config: ToyConfig, generator: torch.Generator, *, spoil: bool = T
 
 
 def routing_mask(batch: ToyBatch, routing: Routing) -> Tensor | None:
-    """``dual``: renders through adapter 2, the rest through adapter 1. ``single``: all through adapter 1. ``none``: off."""
+    """``dual``: renders through adapter 2, others through 1. ``single``: all through 1. ``none``: adapters off."""
     return {"dual": batch.rendered, "single": torch.zeros_like(batch.rendered), "none": None}[routing]
 
 
