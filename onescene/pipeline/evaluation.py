@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.data.panoramas import PackedPanorama, iterate_panoramas
+from onescene.data.rooms import render_panorama, render_views, sample_room
 from onescene.geometry.cubemap import face_cameras
 from onescene.metrics import depth_metrics, image_metrics, seam_jump
 from onescene.models.scaffold import CubeScaffold
@@ -151,6 +154,81 @@ def evaluate_sample(
     at_center = render(predicted.gaussians, cameras).rgb.clamp(0, 1)
     row["center_psnr_db"] = image_metrics(at_center, predicted.faces)["psnr_db"]
     return row
+
+
+def _sample_of(packed: PackedPanorama) -> EvaluationSample:
+    views, cameras = None, None
+    if packed.views is not None:
+        views = torch.from_numpy(packed.views.rgb).permute(0, 3, 1, 2).float() / 255
+        matrices = {"world_from_cam": packed.views.world_from_cam, "K": packed.views.K}
+        cameras = Cameras(**{k: torch.from_numpy(v) for k, v in matrices.items()}, hw=tuple(views.shape[-2:]))
+    sky = torch.from_numpy(packed.sky)
+    distance = torch.from_numpy(packed.distance_m)
+    return EvaluationSample(
+        name=packed.map_name,
+        rgb=torch.from_numpy(packed.rgb).permute(2, 0, 1).float() / 255,
+        distance=torch.where(sky, torch.ones_like(distance), distance),
+        sky=sky.float(),
+        views_rgb=views,
+        cameras=cameras,
+    )
+
+
+class MapSamples:
+    """Evaluation samples of a folder of packed maps.
+
+    Args:
+        folder: Made by ``onescene data maps``.
+        split: Which maps; None = all that are there.
+        every: Takes every n-th panorama.
+    """
+
+    def __init__(self, folder: str | Path, split: str | None = None, every: int = 1) -> None:
+        self.folder, self.split, self.every = folder, split, every
+
+    def __iter__(self) -> Iterator[EvaluationSample]:
+        for i, packed in enumerate(iterate_panoramas(self.folder, self.split)):
+            if i % self.every == 0 and packed.sky.mean() < 0.9:
+                yield _sample_of(packed)
+
+
+class RoomSamples:
+    """Evaluation samples of analytic rooms: the truth at every ray, displaced views from free space.
+
+    Args:
+        count: Number of rooms.
+        seed: First room's seed; rooms used for training come from elsewhere (see ``RoomSet``).
+        height_px: Height of the panoramas [pixels].
+        view_px: Side of the views [pixels].
+        shift: Displacement of the four views as a share of the median distance.
+    """
+
+    def __init__(
+        self, count: int, seed: int = 900_000, height_px: int = 192, view_px: int = 128, shift: float = 0.15
+    ) -> None:
+        self.count, self.seed, self.height_px, self.view_px, self.shift = count, seed, height_px, view_px, shift
+
+    def __iter__(self) -> Iterator[EvaluationSample]:
+        for i in range(self.count):
+            room = sample_room(self.seed + i)
+            seen = render_panorama(room, (self.height_px, 2 * self.height_px))
+            cameras = self._cameras(seen.distance, seen.sky)
+            views = render_views(room, cameras)
+            distance = torch.where(seen.sky, torch.ones_like(seen.distance), seen.distance)
+            yield EvaluationSample(
+                f"room {self.seed + i}", seen.rgb, distance, seen.sky.float(), views.rgb.float(), cameras
+            )
+
+    def _cameras(self, distance: Tensor, sky: Tensor) -> Cameras:
+        """Four cameras on the horizon's free ways, each looking outwards, 80 degrees wide."""
+        reach = self.shift * float(distance[~sky].median())
+        poses = face_cameras(self.view_px, 80.0).world_from_cam[:4].clone()
+        poses[:, :3, 3] = poses[:, :3, 2] * reach
+        row, width = distance[distance.shape[0] // 2], distance.shape[1]
+        for k in range(4):
+            ahead = float(row[(width // 2 + k * width // 4) % width])
+            poses[k, :3, 3] *= min(1.0, 0.5 * ahead / reach)
+        return Cameras(world_from_cam=poses, K=face_cameras(self.view_px, 80.0).K[:4], hw=(self.view_px, self.view_px))
 
 
 def evaluate(
