@@ -1,0 +1,55 @@
+"""Figures of camera paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from onescene.types import Cameras
+
+
+def trajectories_figure(trajectories: Mapping[str, Cameras], *, columns: int = 6) -> Figure:
+    """Paths from above, one panel each: a line for the way, ticks for where the cameras look.
+
+    Args:
+        trajectories: Name to cameras.
+        columns: Panels per row.
+    """
+    rows = -(-len(trajectories) // columns)
+    figure = Figure(figsize=(1.9 * columns, 2.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, cameras) in zip(axes, trajectories.items(), strict=False):
+        place = cameras.world_from_cam[:, :3, 3].cpu()
+        ahead = cameras.world_from_cam[:, :3, 2].cpu()
+        reach = max(float(place.abs().max()), 0.2) * 1.4
+        axis.plot(place[:, 0], place[:, 2], color="tab:red", linewidth=1.5)
+        step = max(1, len(place) // 8)
+        axis.quiver(
+            *(place[::step, 0], place[::step, 2], ahead[::step, 0], ahead[::step, 2]),
+            angles="xy",
+            color="0.4",
+            width=0.008,
+        )
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axis.set_title(f"{name} (±{reach:.2g})", fontsize=8)
+    return figure
+
+
+def holes_figure(reach_world: Float[Tensor, " n"], share: Float[Tensor, " n"]) -> Figure:
+    """Share of a view that no Gaussian covers, over the distance from the centre.
+
+    Args:
+        reach_world: Distance of the camera from the centre [world units].
+        share: In [0, 1].
+    """
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(reach_world, share * 100, marker="o")
+    axis.set(xlabel="camera's distance from the centre [world units]", ylabel="holes [% of the view]", ylim=(0, None))
+    axis.grid(alpha=0.3)
+    return figure
