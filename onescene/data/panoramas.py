@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8, UInt16
+from numpy import ndarray
 
 from onescene.data.splits import check_split, split_of
 
@@ -35,10 +37,10 @@ class PackedViews:
         K: [V, 3, 3] [pixels].
     """
 
-    rgb: np.ndarray
-    depth_z: np.ndarray
-    world_from_cam: np.ndarray
-    K: np.ndarray
+    rgb: UInt8[ndarray, "v h w 3"]
+    depth_z: Float32[ndarray, "v h w"]
+    world_from_cam: Float32[ndarray, "v 4 4"]
+    K: Float32[ndarray, "v 3 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,13 @@ class PackedPanorama:
     """
 
     map_name: str
-    rgb: np.ndarray
-    distance_m: np.ndarray
-    sky: np.ndarray
+    rgb: UInt8[ndarray, "height width 3"]
+    distance_m: Float32[ndarray, "height width"]
+    sky: Bool[ndarray, "height width"]
     views: PackedViews | None = None
 
 
-def encode_distance(distance_m: np.ndarray) -> np.ndarray:
+def encode_distance(distance_m: Float[ndarray, "*n"]) -> UInt16[ndarray, "*n"]:
     """Codes distances [m] in 16 bits, evenly in their logarithm (steps of 0.015 %); infinity becomes 0.
 
     Distances outside [0.05, 1000] m are clamped.
@@ -71,7 +73,7 @@ def encode_distance(distance_m: np.ndarray) -> np.ndarray:
     return np.where(finite, 1 + np.rint(share * (CODES - 1)), 0).astype(np.uint16)
 
 
-def decode_distance(code: np.ndarray) -> np.ndarray:
+def decode_distance(code: UInt16[ndarray, "*n"]) -> Float32[ndarray, "*n"]:
     """Distances [m] float32 of 16-bit codes; 0 becomes infinity."""
     low, high = np.log(MIN_DISTANCE_M), np.log(MAX_DISTANCE_M)
     distance = np.exp(low + (code.astype(np.float32) - 1) / (CODES - 1) * (high - low))

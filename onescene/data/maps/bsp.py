@@ -123,7 +123,7 @@ def read_bsp(data: bytes, name: str = "map") -> Bsp:
         return np.frombuffer(lumps[lump], dtype, count=len(lumps[lump]) // dtype.itemsize)
 
     px = INTERNAL_LIGHTMAP_PX
-    return Bsp(
+    bsp = Bsp(
         entities=parse_entities(lumps["entities"].decode("latin-1")),
         textures=array("textures", TEXTURE),
         planes=array("planes", PLANE),
@@ -137,6 +137,27 @@ def read_bsp(data: bytes, name: str = "map") -> Bsp:
             -1, px, px, 3
         ),
     )
+    _check_references(bsp, name)
+    return bsp
+
+
+def _check_references(bsp: Bsp, name: str) -> None:
+    """Raises ValueError where a lump points outside another one."""
+    faces = bsp.faces
+    drawn = np.isin(faces["kind"], (POLYGON, MESH))
+    patches = faces[faces["kind"] == PATCH]
+    spans = {
+        "surface of a face": (faces["texture"], 1, len(bsp.textures)),
+        "corner of a face": (faces["vertex"][drawn], faces["vertices"][drawn], len(bsp.vertices)),
+        "triangle list of a face": (faces["meshvert"][drawn], faces["meshverts"][drawn], len(bsp.meshverts)),
+        "control point of a patch": (patches["vertex"], patches["patch_size"].prod(1), len(bsp.vertices)),
+        "plane of a node": (bsp.nodes["plane"], 1, len(bsp.planes)),
+        "child of a node": (bsp.nodes["children"].max(1, initial=0), 1, len(bsp.nodes) + (len(bsp.nodes) == 0)),
+        "leaf of a node": (-1 - bsp.nodes["children"].min(1, initial=-1), 1, len(bsp.leafs)),
+    }
+    for what, (first, count, size) in spans.items():
+        if len(first) and (np.min(first) < 0 or np.max(first + count) > size):
+            raise ValueError(f"{name} is damaged: a {what} lies outside its list of {size}")
 
 
 def clusters_at(bsp: Bsp, points: np.ndarray) -> np.ndarray:
@@ -231,6 +252,7 @@ def triangulate(bsp: Bsp, keep_texture: np.ndarray) -> Corners:
         first = int(face["vertex"])
         if face["kind"] in (POLYGON, MESH):
             order = bsp.meshverts[face["meshvert"] : face["meshvert"] + face["meshverts"]]
+            order = np.clip(order, 0, max(int(face["vertices"]) - 1, 0))
             block = attributes[first + order[: len(order) // 3 * 3]].reshape(-1, 3, attributes.shape[1])
         elif face["kind"] == PATCH and min(face["patch_size"]) >= 3:
             columns, rows = (int(s) for s in face["patch_size"])

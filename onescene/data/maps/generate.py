@@ -5,6 +5,7 @@ The layout of the result and its reader are `onescene.data.panoramas`.
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from onescene.data.maps.world import QuakeMap, load_map
 from onescene.data.panoramas import INDEX_NAME, encode_distance
 from onescene.data.splits import Split, check_split, maps_of
 
-VERSION = 1  # grows when the same parameters would give other pictures
+VERSION = 2  # grows when the same parameters would give other pictures
 MIN_BRIGHTNESS = 0.12  # mean of what is not sky; darker panoramas teach nothing
 VIEW_CLEARANCE_M = 0.2
 VIEW_TRIES = 24
@@ -44,7 +45,7 @@ class MapsConfig:
         view_fov_deg: Its field of view [degrees].
         view_shift: Displacement as a share of the panorama's median distance, from and to.
         seed: Seed of points, yaws and the order of maps.
-        workers: Processes.
+        workers: Processes; 1 = this one.
     """
 
     split: Split = "train"
@@ -73,7 +74,9 @@ class MapsConfig:
         return json.loads(json.dumps({"version": VERSION, **values}))
 
 
-def _views(world: QuakeMap, pano: TracedPanorama, pose: np.ndarray, config: MapsConfig, rng: np.random.Generator):
+def _views(
+    world: QuakeMap, pano: TracedPanorama, pose: np.ndarray, config: MapsConfig, rng: np.random.Generator
+) -> dict[str, np.ndarray] | None:
     """Displaced views of a place (`pose` = world_from_panorama), or None where there is no room for them."""
     median = float(np.median(pano.distance[~pano.sky]))
     focal = config.view_px / 2 / np.tan(np.radians(config.view_fov_deg) / 2)
@@ -150,16 +153,13 @@ def _write_index(path: Path, index: dict) -> None:
     _write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-_opened: dict[str, dict[str, PackFiles]] = {}  # one per worker process: archives stay open between maps
+_open_once = functools.cache(open_games)  # in a worker, archives stay open from one map to the next
 
 
 def _render_to_file(packs_dir: str, game: str, name: str, out: str, config: MapsConfig) -> dict:
     """Runs in a worker: renders one map and writes its file; returns its entry of the index."""
-    games = _opened.setdefault(packs_dir, {}) or _opened[packs_dir]
-    if not games:
-        games.update(open_games(packs_dir))
     try:
-        arrays = render_map(games[game], name, config)
+        arrays = render_map(_open_once(packs_dir)[game], name, config)
     except ValueError as error:
         return {"panoramas": 0, "error": str(error)}
     entry = {"panoramas": len(arrays.get("rgb", ())), "missing": round(float(arrays.pop("missing")), 5)}
@@ -189,17 +189,29 @@ def _open_index(out: Path, games: dict[str, PackFiles], config: MapsConfig) -> d
     return index
 
 
-def _finished(pool: ProcessPoolExecutor, tasks: list[tuple], workers: int) -> Iterator[tuple[tuple, dict]]:
-    """Results as they come, with few tasks under way at a time so that an interruption ends soon."""
+def _rendered(tasks: list[tuple], workers: int) -> Iterator[tuple[tuple, dict]]:
+    """Tasks with their results as they come; one worker is this process itself.
+
+    Few tasks are under way at a time, so that an interruption ends soon.
+    """
+    if workers == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, _render_to_file(*task)
+        return
     waiting: dict[Future, tuple] = {}
     queue = list(tasks)
-    while queue or waiting:
-        while queue and len(waiting) < workers + 1:
-            task = queue.pop(0)
-            waiting[pool.submit(_render_to_file, *task)] = task
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield waiting.pop(future), future.result()
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max_workers=min(workers, len(tasks)), mp_context=context)
+    try:
+        while queue or waiting:
+            while queue and len(waiting) < workers + 1:
+                task = queue.pop(0)
+                waiting[pool.submit(_render_to_file, *task)] = task
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield waiting.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def generate_dataset(
@@ -237,15 +249,10 @@ def generate_dataset(
     keys = {(game, name): f"{game}__{name}" for game, name in todo}
     tasks = [(str(packs_dir), *todo[i], str(out), config) for i in order if keys[todo[i]] not in index["maps"]]
     done = len(todo) - len(tasks)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=min(config.workers, max(len(tasks), 1)), mp_context=context)
-    try:
-        for task, entry in _finished(pool, tasks, config.workers):
-            index["maps"][keys[task[1:3]]] = entry
-            _write_index(out / INDEX_NAME, index)
-            done += 1
-            if progress is not None:
-                progress(keys[task[1:3]], done, len(todo))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    for task, entry in _rendered(tasks, config.workers):
+        index["maps"][keys[task[1:3]]] = entry
+        _write_index(out / INDEX_NAME, index)
+        done += 1
+        if progress is not None:
+            progress(keys[task[1:3]], done, len(todo))
     return index

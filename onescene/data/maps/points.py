@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
 
 from onescene.data.maps.bsp import clusters_at, parse_vector
 from onescene.data.maps.raytrace import cast
@@ -21,7 +23,7 @@ SEEDS = ("info_player", "info_team", "item_", "weapon_", "ammo_", "holdable_", "
 DOWN = np.array([0.0, 1.0, 0.0])
 
 
-def sphere_directions(count: int) -> np.ndarray:
+def sphere_directions(count: int) -> Float[ndarray, "count 3"]:
     """Unit directions [count, 3] spread evenly (Fibonacci lattice)."""
     i = np.arange(count) + 0.5
     y = 1 - 2 * i / count
@@ -29,7 +31,7 @@ def sphere_directions(count: int) -> np.ndarray:
     return np.stack([radius * np.cos(angle), y, radius * np.sin(angle)], 1)
 
 
-def seed_points(world: QuakeMap) -> np.ndarray:
+def seed_points(world: QuakeMap) -> Float[ndarray, "n 3"]:
     """Positions [n, 3] [m] of player starts and of things to pick up."""
     entities = [e for e in world.bsp.entities if e.get("classname", "").lower().startswith(SEEDS)]
     origins = [parse_vector(e.get("origin", "")) for e in entities]
@@ -37,21 +39,22 @@ def seed_points(world: QuakeMap) -> np.ndarray:
     return world_from_quake(np.array(found).reshape(-1, 3))
 
 
-def clear_distance(world: QuakeMap, points_m: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Distance [n] [m] to the first surface along one ray per point; inf = none."""
-    hits = cast(world, points_m, directions)
-    return hits.distance
+def clear_distance(
+    world: QuakeMap, points_m: Float[ndarray, "n 3"], directions: Float[ndarray, "n 3"]
+) -> Float[ndarray, " n"]:
+    """Distance [m] to the first surface along one ray per point; inf = none."""
+    return cast(world, points_m, directions).distance
 
 
-def raise_to_eyes(world: QuakeMap, points_m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def raise_to_eyes(world: QuakeMap, points_m: Float[ndarray, "n 3"], rng: np.random.Generator) -> Float[ndarray, "n 3"]:
     """Moves points to eye height above the floor under them; those without a floor stay where they are."""
     fall = clear_distance(world, points_m, np.tile(DOWN, (len(points_m), 1)))
     height = EYE_M + rng.uniform(*EYE_SPREAD_M, size=len(points_m))
     return points_m + DOWN * np.where(fall < FALL_M, fall - height, 0.0)[:, None]
 
 
-def is_clear(world: QuakeMap, points_m: np.ndarray, clearance_m: float = CLEARANCE_M) -> np.ndarray:
-    """Which points [n] lie in open space of the map.
+def is_clear(world: QuakeMap, points_m: Float[ndarray, "n 3"], clearance_m: float = CLEARANCE_M) -> Bool[ndarray, " n"]:
+    """Which points lie in open space of the map.
 
     A point is refused in solids and outside the map, nearer than `clearance_m` to a surface,
     and where more than MAX_BAD of its sphere shows backs of surfaces or nothing at all.
@@ -72,12 +75,12 @@ def is_clear(world: QuakeMap, points_m: np.ndarray, clearance_m: float = CLEARAN
             (distance.min(1) >= clearance_m)
             & (bad.mean(1) <= MAX_BAD)
             & (sky.mean(1) <= MAX_SKY)
-            & (np.median(np.where(sky, np.inf, distance), 1) >= MIN_MEDIAN_M)
+            & (np.median(distance, 1) >= MIN_MEDIAN_M)
         )
     return good
 
 
-def walk(world: QuakeMap, points_m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def walk(world: QuakeMap, points_m: Float[ndarray, "n 3"], rng: np.random.Generator) -> Float[ndarray, "n 3"]:
     """One random step from each point: level, at most 70 % of the way to the next surface, then to eye height."""
     angle = rng.uniform(0, 2 * np.pi, len(points_m))
     way = np.stack([np.sin(angle), rng.uniform(-0.1, 0.1, len(points_m)), np.cos(angle)], 1)
@@ -87,7 +90,7 @@ def walk(world: QuakeMap, points_m: np.ndarray, rng: np.random.Generator) -> np.
     return raise_to_eyes(world, moved, rng)
 
 
-def farthest_points(points: np.ndarray, count: int, first: int) -> np.ndarray:
+def farthest_points(points: Float[ndarray, "n 3"], count: int, first: int) -> Int[ndarray, " chosen"]:
     """Indices of `count` points, each the farthest from those before it."""
     chosen = [first]
     nearest = np.linalg.norm(points - points[first], axis=1)
@@ -97,7 +100,7 @@ def farthest_points(points: np.ndarray, count: int, first: int) -> np.ndarray:
     return np.array(chosen)
 
 
-def camera_points(world: QuakeMap, count: int, rng: np.random.Generator, walks: int = 3) -> np.ndarray:
+def camera_points(world: QuakeMap, count: int, rng: np.random.Generator, walks: int = 3) -> Float[ndarray, "n 3"]:
     """Camera points spread over the places players can reach.
 
     Starts from player starts and items at eye height, walks from them at random, keeps what

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from numpy import ndarray
 
 from onescene.data.maps.shading import SKY, mark_passing, shade
 from onescene.data.maps.world import WORLD_FROM_QUAKE, QuakeMap
@@ -33,10 +35,10 @@ class Hits:
         backs: Whether the ray went through the back of a one-sided surface.
     """
 
-    prim: np.ndarray
-    bary: np.ndarray
-    distance: np.ndarray
-    backs: np.ndarray
+    prim: Int[ndarray, " n"]
+    bary: Float[ndarray, "n 2"]
+    distance: Float[ndarray, " n"]
+    backs: Bool[ndarray, " n"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +52,10 @@ class TracedView:
         sky: Where the sky is seen.
     """
 
-    rgb: np.ndarray
-    depth_z: np.ndarray
-    distance: np.ndarray
-    sky: np.ndarray
+    rgb: UInt8[ndarray, "height width 3"]
+    depth_z: Float32[ndarray, "height width"]
+    distance: Float32[ndarray, "height width"]
+    sky: Bool[ndarray, "height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +69,13 @@ class TracedPanorama:
         gain: Exposure factor, to give other views of the place the same brightness.
     """
 
-    rgb: np.ndarray
-    distance: np.ndarray
-    sky: np.ndarray
+    rgb: UInt8[ndarray, "height width 3"]
+    distance: Float32[ndarray, "height width"]
+    sky: Bool[ndarray, "height width"]
     gain: float
 
 
-def panorama_directions(hw: tuple[int, int]) -> np.ndarray:
+def panorama_directions(hw: tuple[int, int]) -> Float[ndarray, "height width 3"]:
     """Unit directions [H, W, 3] of the pixel centres; row 0 = zenith, centre = +z, right = +x, y down."""
     height, width = hw
     lon = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
@@ -83,18 +85,20 @@ def panorama_directions(hw: tuple[int, int]) -> np.ndarray:
     return np.stack(parts, -1)
 
 
-def yaw_rotation(yaw_rad: float) -> np.ndarray:
+def yaw_rotation(yaw_rad: float) -> Float[ndarray, "3 3"]:
     """Rotation [3, 3] that turns a panorama's forward axis to longitude `yaw_rad` of the map."""
     c, s = np.cos(yaw_rad), np.sin(yaw_rad)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def cast(world: QuakeMap, origins: np.ndarray, directions: np.ndarray, pixel_rad: float = 0.01) -> Hits:
+def cast(
+    world: QuakeMap, origins: Float[ndarray, "*n 3"], directions: Float[ndarray, "n 3"], pixel_rad: float = 0.01
+) -> Hits:
     """Finds the first visible surface along each ray, through cut-outs and backs of one-sided surfaces.
 
     Args:
         world: The map.
-        origins: [n, 3] [m].
+        origins: One point for all rays, or one for each [m].
         directions: Unit vectors [n, 3].
         pixel_rad: Angle between neighbouring rays, for the sharpness of cut-outs.
     """
@@ -114,7 +118,7 @@ def cast(world: QuakeMap, origins: np.ndarray, directions: np.ndarray, pixel_rad
         total = np.where(tri >= 0, travelled[active] + hit["tfar"], np.inf)
         weights = np.stack([hit["u"], hit["v"]], 1).astype(np.float64)
         passing = np.zeros(len(active), bool)
-        mark_passing(tri, weights, total, way, pixel_rad, mesh, atlas, passing)
+        mark_passing((tri, weights, total), way, pixel_rad, mesh, atlas, passing)
         prim[active], bary[active], distance[active] = tri, weights, total
         if not passing.any():
             break
@@ -136,20 +140,21 @@ def _radiance(world: QuakeMap, hits: Hits, directions: np.ndarray, pixel_rad: fl
     mesh = (world.kind, world.normal, world.uv, world.texture, world.glow, world.density)
     light = (world.light.page, world.light.uv, world.light.colour, world.light.lightmaps)
     atlas = (world.atlas.pixels, world.atlas.offset, world.atlas.size)
-    shade(hits.prim, hits.bary, hits.distance, directions.astype(np.float32), pixel_rad, mesh, light, atlas, out)
+    found = (hits.prim, hits.bary, hits.distance)
+    shade(found, directions.astype(np.float32), pixel_rad, mesh, light, atlas, out)
     if sky.any():
         out[sky] = world.sky.colour(directions[sky] @ WORLD_FROM_QUAKE)
     return out, sky
 
 
-def tone(radiance: np.ndarray) -> np.ndarray:
+def tone(radiance: Float[ndarray, "*n"]) -> Float[ndarray, "*n"]:
     """Maps exposed colour to [0, 1): a power of CONTRAST up to SHOULDER, then approaching 1."""
     radiance = radiance**CONTRAST
     room = 1.0 - SHOULDER
     return np.where(radiance < SHOULDER, radiance, 1.0 - room * np.exp(-(radiance - SHOULDER) / room))
 
 
-def auto_gain(radiance: np.ndarray, weight: np.ndarray) -> float:
+def auto_gain(radiance: Float[ndarray, "n 3"], weight: Float[ndarray, " n"]) -> float:
     """Exposure factor in GAIN_RANGE at which the weighted mean brightness after `tone` is TARGET_MEAN."""
     total = float(weight.sum())
     if total <= 0:
@@ -170,7 +175,11 @@ def _expose(radiance: np.ndarray, sky: np.ndarray, gain: float, hw: tuple[int, i
 
 
 def trace_panorama(
-    world: QuakeMap, point_m: np.ndarray, hw: tuple[int, int], yaw_rad: float = 0.0, gain: float | None = None
+    world: QuakeMap,
+    point_m: Float[ndarray, "xyz=3"],
+    hw: tuple[int, int],
+    yaw_rad: float = 0.0,
+    gain: float | None = None,
 ) -> TracedPanorama:
     """Ray-traces the whole sphere around a point.
 
@@ -204,7 +213,9 @@ def trace_panorama(
     return TracedPanorama(rgb=rgb, distance=distance, sky=sky.reshape(hw), gain=gain)
 
 
-def view_directions(world_from_cam: np.ndarray, intrinsics: np.ndarray, hw: tuple[int, int], samples: int = 1):
+def view_directions(
+    world_from_cam: Float[ndarray, "4 4"], intrinsics: Float[ndarray, "3 3"], hw: tuple[int, int], samples: int = 1
+) -> tuple[Float[ndarray, "n 3"], Float[ndarray, " n"]]:
     """Camera rays through a grid of `samples` x `samples` points per pixel.
 
     Returns:
@@ -220,7 +231,11 @@ def view_directions(world_from_cam: np.ndarray, intrinsics: np.ndarray, hw: tupl
 
 
 def trace_view(
-    world: QuakeMap, world_from_cam: np.ndarray, intrinsics: np.ndarray, hw: tuple[int, int], gain: float | None = None
+    world: QuakeMap,
+    world_from_cam: Float[ndarray, "4 4"],
+    intrinsics: Float[ndarray, "3 3"],
+    hw: tuple[int, int],
+    gain: float | None = None,
 ) -> TracedView:
     """Ray-traces a pinhole camera (OpenCV axes).
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
@@ -11,13 +14,18 @@ VERTEX_LIT, FULLBRIGHT = -1, -2  # in place of a lightmap's index
 ALPHA_CUT = 127.5
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+def _kernel(function: Callable) -> Callable:
+    """Compiles a function; shape checking may have wrapped it, and Numba needs the function itself."""
+    return numba.njit(cache=True, nogil=True)(inspect.unwrap(function))
+
+
+@_kernel
 def _wrap(i, n):
     i = i % n
     return i + n if i < 0 else i
 
 
-@numba.njit(cache=True, nogil=True)
+@_kernel
 def _sample(pixels, start, height, width, u, v, out):
     """Bilinear lookup with repeat; `out` receives 4 values of 0 to 255."""
     x = (u - np.floor(u)) * width - 0.5
@@ -32,7 +40,7 @@ def _sample(pixels, start, height, width, u, v, out):
         out[c] = top * (1 - fy) + low * fy
 
 
-@numba.njit(cache=True, nogil=True)
+@_kernel
 def _level(footprint_m, density, levels):
     """Mip level at which one texel is about as large as the ray's footprint."""
     texels = footprint_m * density
@@ -41,12 +49,14 @@ def _level(footprint_m, density, levels):
     return min(int(np.log2(texels) + 0.5), levels - 1)
 
 
-@numba.njit(cache=True, nogil=True)
-def mark_passing(prim, bary, distance, directions, pixel_rad, mesh, atlas, passing):
+@_kernel
+def mark_passing(hits, directions, pixel_rad, mesh, atlas, passing):
     """Marks hits a ray goes through: backs of one-sided surfaces and clear parts of cut-outs.
 
-    `mesh` is (kind, two_sided, normal, uv, texture, density), `atlas` (pixels, offset, size).
+    `hits` is (prim, bary, distance), `mesh` (kind, two_sided, normal, uv, texture, density),
+    `atlas` (pixels, offset, size).
     """
+    prim, bary, distance = hits
     kind, two_sided, normal, uv, texture, density = mesh
     pixels, offset, size = atlas
     texel = np.zeros(4)
@@ -71,10 +81,12 @@ def mark_passing(prim, bary, distance, directions, pixel_rad, mesh, atlas, passi
             passing[i] = texel[3] < ALPHA_CUT
 
 
-@numba.njit(cache=True, nogil=True)
-def _light(t, b0, b1, b2, light, light_uv, colour, lightmaps, out):
-    """Light at a hit, 1 = the texture as stored; `lightmaps` is [n, h, w, 3] uint8."""
-    page = light[t]
+@_kernel
+def _light(t, weights, light, out):
+    """Light at a hit on triangle `t`, 1 = the texture as stored; `light` as in `shade`."""
+    b0, b1, b2 = weights
+    pages, light_uv, colour, lightmaps = light
+    page = pages[t]
     if page == FULLBRIGHT:
         out[0] = out[1] = out[2] = 1.0
     elif page == VERTEX_LIT:
@@ -93,14 +105,15 @@ def _light(t, b0, b1, b2, light, light_uv, colour, lightmaps, out):
             out[c] = (top * (1 - fy) + low * fy) / 255.0 * OVERBRIGHT
 
 
-@numba.njit(cache=True, nogil=True)
-def shade(prim, bary, distance, directions, pixel_rad, mesh, light, atlas, out):
+@_kernel
+def shade(hits, directions, pixel_rad, mesh, light, atlas, out):
     """Colour of each hit, linear in the stored values and not yet exposed; sky and misses stay untouched.
 
-    `mesh` is (kind, normal, uv, texture, glow, density), `light` (page, uv, colour, lightmaps).
+    `hits` is (prim, bary, distance), `mesh` (kind, normal, uv, texture, glow, density), `light`
+    (page, uv, colour, lightmaps [n, h, w, 3] uint8), `atlas` (pixels, offset, size).
     """
+    prim, bary, distance = hits
     kind, normal, uv, texture, glow, density = mesh
-    page, light_uv, colour, lightmaps = light
     pixels, offset, size = atlas
     texel, lit = np.zeros(4), np.zeros(3)
     levels = offset.shape[1]
@@ -119,7 +132,7 @@ def shade(prim, bary, distance, directions, pixel_rad, mesh, light, atlas, out):
         u = b0 * uv[t, 0, 0] + b1 * uv[t, 1, 0] + b2 * uv[t, 2, 0]
         v = b0 * uv[t, 0, 1] + b1 * uv[t, 1, 1] + b2 * uv[t, 2, 1]
         j = texture[t]
-        _light(t, b0, b1, b2, page, light_uv, colour, lightmaps, lit)
+        _light(t, (b0, b1, b2), light, lit)
         _sample(pixels, offset[j, k], size[j, k, 0], size[j, k, 1], u, v, texel)
         for c in range(3):
             out[i, c] = texel[c] / 255.0 * lit[c]

@@ -6,12 +6,15 @@ becomes 1/32 m: a player's eyes are then 1.56 m above the floor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
+from jaxtyping import Bool, Float, Int, UInt8
+from numpy import ndarray
 
 from onescene.data.maps import bsp as bsp_format
 from onescene.data.maps.pk3 import PackFiles
@@ -24,15 +27,16 @@ METRES_PER_UNIT = 1.0 / 32.0
 WORLD_FROM_QUAKE = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 KINDS = {"solid": SOLID, "cutout": CUTOUT, "sky": SKY}
 DECAL_LIFT_M = 0.004  # cut-outs often lie in the very plane of the wall behind them
+SLIVER_M2 = 1e-7  # smaller triangles have no usable normal
 PLAIN_RGBA = (128, 128, 128, 255)  # stands in for an image that is in no pack
 
 
-def world_from_quake(points: np.ndarray) -> np.ndarray:
+def world_from_quake(points: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
     """Converts positions [..., 3] in units to metres in the project's axes."""
     return np.asarray(points, dtype=np.float64) @ WORLD_FROM_QUAKE.T * METRES_PER_UNIT
 
 
-def quake_from_world(points_m: np.ndarray) -> np.ndarray:
+def quake_from_world(points_m: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
     """Converts positions [..., 3] in metres to the map's units and axes."""
     return np.asarray(points_m, dtype=np.float64) @ WORLD_FROM_QUAKE / METRES_PER_UNIT
 
@@ -48,10 +52,10 @@ class TriangleLight:
         lightmaps: [n, h, w, 3] uint8.
     """
 
-    page: np.ndarray
-    uv: np.ndarray
-    colour: np.ndarray
-    lightmaps: np.ndarray
+    page: Int[ndarray, " t"]
+    uv: Float[ndarray, "t 3 2"]
+    colour: Float[ndarray, "t 3 3"]
+    lightmaps: UInt8[ndarray, "n h w 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +80,14 @@ class QuakeMap:
     """
 
     name: str
-    corners_m: np.ndarray
-    normal: np.ndarray
-    kind: np.ndarray
-    two_sided: np.ndarray
-    uv: np.ndarray
-    texture: np.ndarray
-    glow: np.ndarray
-    density: np.ndarray
+    corners_m: Float[ndarray, "t 3 3"]
+    normal: Float[ndarray, "t 3"]
+    kind: Int[ndarray, " t"]
+    two_sided: Bool[ndarray, " t"]
+    uv: Float[ndarray, "t 3 2"]
+    texture: Int[ndarray, " t"]
+    glow: Int[ndarray, " t"]
+    density: Float[ndarray, " t"]
     light: TriangleLight
     atlas: Atlas
     sky: Sky
@@ -151,6 +155,27 @@ def _uv_density(uv: np.ndarray, area: np.ndarray, size: np.ndarray) -> np.ndarra
     return np.sqrt(texels / np.maximum(area, 1e-9)).astype(np.float32)
 
 
+def _column(surfaces: list[Surface], value: Callable[[Surface], float | bool], owner: np.ndarray) -> np.ndarray:
+    """A value of each triangle's surface."""
+    return np.array([value(s) for s in surfaces])[owner]
+
+
+def _lift_cutouts(positions: np.ndarray, normal: np.ndarray, cutout: np.ndarray) -> None:
+    positions[cutout] += DECAL_LIFT_M * normal[cutout, None]
+
+
+def _triangle_light(bsp: bsp_format.Bsp, corners: bsp_format.Corners, lightmaps: np.ndarray) -> TriangleLight:
+    page = bsp.faces["lightmap"][corners.face].astype(np.int64)
+    models = bsp.faces["kind"][corners.face] == bsp_format.MESH
+    page[page < 0] = np.where(models[page < 0], VERTEX_LIT, FULLBRIGHT)
+    return TriangleLight(
+        page=np.where(page < len(lightmaps), page, FULLBRIGHT),
+        uv=np.ascontiguousarray(corners.attributes[..., 5:7]),
+        colour=np.ascontiguousarray(corners.attributes[..., 10:13]),
+        lightmaps=np.ascontiguousarray(lightmaps),
+    )
+
+
 def load_map(packs: PackFiles, name: str) -> QuakeMap:
     """Reads a map with its surfaces, light and sky.
 
@@ -164,46 +189,35 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
     """
     bsp = bsp_format.read_bsp(packs.read(f"maps/{name}.bsp"), name)
     shaders = load_shaders(packs)
-    flags = bsp.textures["flags"]
-    names = bsp.texture_names()
-    surfaces = [resolve_surface(n, int(f), shaders, packs) for n, f in zip(names, flags, strict=True)]
+    named = zip(bsp.texture_names(), bsp.textures["flags"].tolist(), strict=True)
+    surfaces = [resolve_surface(surface, flags, shaders, packs) for surface, flags in named]
     corners = bsp_format.triangulate(bsp, np.array([s.kind != "hidden" for s in surfaces], dtype=bool))
     positions = world_from_quake(corners.attributes[..., :3])
     normal, area, unsure = _geometry(positions, corners.attributes[..., 7:10] @ WORLD_FROM_QUAKE.T)
-    cutout = np.array([s.kind == "cutout" for s in surfaces], dtype=bool)[bsp.faces["texture"][corners.face]]
-    positions[cutout] += DECAL_LIFT_M * normal[cutout, None]
-    keep = area > 1e-7
+    keep = area > SLIVER_M2
     if not keep.any():
         raise ValueError(f"{name} must draw at least one triangle, got none")
-    owner = bsp.faces["texture"][corners.face[keep]]
+    corners = bsp_format.Corners(attributes=corners.attributes[keep], face=corners.face[keep])
+    owner = bsp.faces["texture"][corners.face]
+    positions, normal = positions[keep], normal[keep]
+    kind = _column(surfaces, lambda s: KINDS.get(s.kind, SOLID), owner)
+    _lift_cutouts(positions, normal, kind == CUTOUT)
     atlas, index, missing = _atlas_of(surfaces, packs)
-    kind = np.array([KINDS.get(s.kind, SOLID) for s in surfaces])[owner]
-    texture = np.array([index.get(s.image, 0) for s in surfaces])[owner]
-    lacks = np.array([s.kind != "sky" and s.image in missing for s in surfaces])[owner]
-    page = bsp.faces["lightmap"][corners.face[keep]].astype(np.int64)
-    models = bsp.faces["kind"][corners.face[keep]] == bsp_format.MESH
-    page[page < 0] = np.where(models[page < 0], VERTEX_LIT, FULLBRIGHT)
-    uv = np.ascontiguousarray(corners.attributes[keep, :, 3:5])
-    two_sided = np.array([s.two_sided for s in surfaces])[owner]
-    lightmaps = _lightmaps(packs, name, bsp)
+    texture = _column(surfaces, lambda s: index.get(s.image, 0), owner)
+    uv = np.ascontiguousarray(corners.attributes[..., 3:5])
     return QuakeMap(
         name=f"{packs.game}__{name}",
-        corners_m=positions[keep].astype(np.float32),
-        normal=np.ascontiguousarray(normal[keep], dtype=np.float32),
+        corners_m=positions.astype(np.float32),
+        normal=np.ascontiguousarray(normal, dtype=np.float32),
         kind=kind,
-        two_sided=two_sided | unsure[keep],
+        two_sided=_column(surfaces, lambda s: s.two_sided, owner) | unsure[keep],
         uv=uv,
         texture=texture,
-        glow=np.array([index.get(s.glow, -1) if s.glow else -1 for s in surfaces])[owner],
+        glow=_column(surfaces, lambda s: index.get(s.glow, -1) if s.glow else -1, owner),
         density=_uv_density(uv, area[keep], atlas.size[texture, 0]),
-        light=TriangleLight(
-            page=np.where(page < len(lightmaps), page, FULLBRIGHT),
-            uv=np.ascontiguousarray(corners.attributes[keep, :, 5:7]),
-            colour=np.ascontiguousarray(corners.attributes[keep, :, 10:13]),
-            lightmaps=np.ascontiguousarray(lightmaps),
-        ),
+        light=_triangle_light(bsp, corners, _lightmaps(packs, name, bsp)),
         atlas=atlas,
         sky=load_sky(packs, next((s for s in surfaces if s.kind == "sky"), None)),
         bsp=bsp,
-        missing=float(lacks.mean()),
+        missing=float(_column(surfaces, lambda s: s.kind != "sky" and s.image in missing, owner).mean()),
     )
