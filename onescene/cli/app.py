@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from onescene.cli import batch, doctor
+from onescene.cli import batch, doctor, scene
 
 app = typer.Typer(
     name="onescene",
@@ -15,5 +15,5 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (batch, doctor):
+for module in (scene, batch, doctor):
     module.register(app)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from onescene.cli.app import app
 
-        result = app(words, prog_name="onescene", standalone_mode=False)
+        result = app(words, prog_name="onescene", standalone_mode=False, obj=words)
         return result if isinstance(result, int) else DONE
     except BrokenPipeError:  # the reader of our output has gone, as in `onescene models list | head -1`
         sys.stdout = None

@@ -1,0 +1,127 @@
+"""``onescene run`` and its parts: ``panorama``, ``scaffold``, ``views``, ``refine``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Photo = Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, TIFF, WebP, ...")]
+Out = Annotated[Path, typer.Option(help="Folder to write into; made if need be.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
+FovDeg = Annotated[float | None, typer.Option(help="Field of view of the photo's long side [degrees].")]
+Trajectory = Annotated[str | None, typer.Option(metavar="NAME[,NAME...]", help="Ways of the camera.")]
+Frames = Annotated[int | None, typer.Option(help="Views along each way.")]
+Preset = Annotated[str, typer.Option(help="small: a CPU and the shipped weights; paper: the official ones.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")]
+Params = Annotated[Path | None, typer.Option(help="YAML file with any setting of the preset.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Make again what is up to date.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (run, panorama, scaffold, views, refine):
+        app.command()(command)
+
+
+def run(
+    ctx: typer.Context,
+    out: Out,
+    photo: Annotated[Path | None, typer.Argument(help="A photo; not needed with --panorama.")] = None,
+    fov_deg: FovDeg = None,
+    panorama: Annotated[Path | None, typer.Option(help="Begin with this 2:1 panorama instead.")] = None,
+    trajectory: Trajectory = None,
+    frames: Frames = None,
+    preset: Preset = "small",
+    seed: Seed = None,
+    params: Params = None,
+    fresh: Fresh = False,
+) -> int:
+    """Turn a photo into a scene: scene.html, flythrough.mp4, gaussians, overview.png.
+
+    A second run makes only what is missing or made from something else.
+    """
+    if photo is None and panorama is None:
+        raise ValueError("run needs a PHOTO, or a panorama given with --panorama FILE")
+    from onescene.pipeline.job import STEPS
+
+    settings = _settings(preset, params, fov_deg=fov_deg, trajectory=trajectory, frames=frames, seed=seed)
+    _run(ctx, out, settings, STEPS, photo=photo, panorama=panorama, fresh=fresh)
+    for name in ("scene.html", "flythrough.mp4", "05_scene/gaussians.ply", "overview.png"):
+        typer.echo(out / name)
+    return 0
+
+
+def panorama(
+    ctx: typer.Context, photo: Photo, out: Out, fov_deg: FovDeg = None, seed: Seed = None, params: Params = None
+) -> int:
+    """Turn a photo into a panorama: DIR/01_panorama/panorama.png and mask.png (white = generated)."""
+    settings = _settings("small", params, fov_deg=fov_deg, seed=seed)
+    _run(ctx, out, settings, ("01_panorama",), photo=photo)
+    typer.echo(out / "01_panorama" / "panorama.png")
+    return 0
+
+
+def scaffold(
+    ctx: typer.Context,
+    panorama: Annotated[Path, typer.Argument(help="A 2:1 panorama.")],
+    out: Out,
+    params: Params = None,
+) -> int:
+    """Turn a panorama into anchors (DIR/02_anchors) and a geometric scaffold (DIR/03_scaffold)."""
+    _run(ctx, out, _settings("small", params), ("02_anchors", "03_scaffold"), panorama=panorama)
+    typer.echo(out / "03_scaffold" / "gaussians.ply")
+    return 0
+
+
+def views(
+    ctx: typer.Context,
+    folder: Folder,
+    cameras: Annotated[Path | None, typer.Option(help="Camera file (transforms.json).")] = None,
+    trajectory: Trajectory = None,
+    frames: Frames = None,
+    method: Annotated[str | None, typer.Option(help="How holes are filled.")] = None,
+    params: Params = None,
+) -> int:
+    """See the scaffold of DIR from new cameras: DIR/04_views."""
+    if cameras is not None and (trajectory is not None or frames is not None):
+        raise ValueError("--cameras and --trajectory exclude each other; give one of them")
+    _must_be_a_run(folder)
+    settings = _settings("small", params, trajectory=trajectory, frames=frames, method=method)
+    _run(ctx, folder, settings, ("04_views",), cameras=cameras)
+    typer.echo(folder / "04_views")
+    return 0
+
+
+def refine(ctx: typer.Context, folder: Folder, params: Params = None, seed: Seed = None) -> int:
+    """Fit the Gaussians of DIR to its anchors and novel views: DIR/05_scene/gaussians.ply."""
+    _must_be_a_run(folder)
+    _run(ctx, folder, _settings("small", params, seed=seed), ("05_scene",))
+    typer.echo(folder / "05_scene" / "gaussians.ply")
+    return 0
+
+
+def _settings(preset: str, params: Path | None, *, trajectory: str | None = None, **flags):
+    from onescene.pipeline.settings import settings_from
+
+    names = None if trajectory is None else tuple(t.strip() for t in trajectory.split(",") if t.strip())
+    return settings_from(preset, params, trajectory=names, **flags)
+
+
+def _must_be_a_run(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+
+
+def _run(ctx: typer.Context, out: Path, settings, steps, **what) -> None:
+    from onescene.cli.show import ProgressLine
+    from onescene.pipeline.job import Job, run_job
+
+    line = ProgressLine()
+    command = shlex.join(["onescene", *ctx.obj])
+    try:
+        run_job(Job(out=out, settings=settings, steps=tuple(steps), command=command, **what), line)
+    finally:
+        line.close()

@@ -1,0 +1,109 @@
+"""What can be set on a run. Two presets, ``small`` (a CPU, shipped weights) and ``paper`` (a GPU, official weights)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onescene.geometry.trajectories import check_trajectory
+from onescene.pipeline.parameters import check_params, read_params
+
+PRESETS = ("small", "paper")
+_LEAST = {
+    **{"panorama_height": 64, "face_px": 16, "turns": 1, "frames": 1, "fps": 1, "seed": 0},
+    **{"refine_steps": 0, "refine_views": 1},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Every setting of ``onescene run``; the defaults are the preset ``small``."""
+
+    seed: int = 0
+    fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None = read from it, else guessed
+    panorama_height: int = 512  # [pixels]; a panorama that is given is shrunk to at most 4 times this
+    face_px: int = 224  # side of an anchor, and Gaussians along it
+    anchor_fov_deg: float = 95.0  # [degrees]
+    turns: int = 4  # turned copies whose predicted distance is averaged
+    trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
+    frames: int = 32  # of each trajectory
+    radius_world: float = 0.3  # reach of a trajectory [world units; the scene's median distance is 2]
+    view_hw: tuple[int, int] = (384, 512)  # [pixels]
+    view_fov_deg: float = 75.0  # across a view's width [degrees]
+    method: str = "baseline"  # of novel views
+    refine_views: int = 8  # views that the scene is fitted to, beside the anchors
+    refine_steps: int = 60
+    fps: int = 12  # of the film
+
+
+def preset(name: str) -> RunSettings:
+    """The settings of a preset.
+
+    Raises:
+        ValueError: the name is unknown, or the preset needs parts that this version lacks.
+    """
+    if name == "small":
+        return RunSettings()
+    if name == "paper":
+        raise ValueError(
+            "--preset paper needs the official weights of the panorama, scaffold and novel-view networks (SEVA alone "
+            "2.5 GB and for non-commercial use; VGGT 5 GB under its own licence) and a GPU with 24 GB or more; this "
+            "version cannot run them yet: use --preset small"
+        )
+    raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}")
+
+
+def settings_from(preset_name: str = "small", params_file: str | Path | None = None, **flags: Any) -> RunSettings:
+    """A preset, a params file over it, flags over both; flags that are None were not given.
+
+    Raises:
+        FileNotFoundError: the params file is missing.
+        ValueError: an unknown preset, an unknown key, or a value out of range; the sentence names it.
+    """
+    settings = preset(preset_name)
+    values: dict[str, Any] = {}
+    if params_file is not None:
+        values = read_params(params_file)
+        check_params(values, {**asdict(settings), "fov_deg": None}, Path(params_file).name)
+    values |= {k: v for k, v in flags.items() if v is not None}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    settings = dataclasses.replace(settings, **values)
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Refuses values out of range.
+
+    Raises:
+        ValueError: naming the setting, what it is and what it may be.
+    """
+    least = {
+        "panorama_height": 64,
+        "face_px": 16,
+        "turns": 1,
+        "frames": 1,
+        "refine_steps": 0,
+        "refine_views": 1,
+        "fps": 1,
+        "seed": 0,
+    }
+    for name, low in least.items():
+        if getattr(settings, name) < low:
+            raise ValueError(f"{_flag(name)} must be >= {low}, got {getattr(settings, name)}")
+    if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
+        raise ValueError(f"--fov-deg must lie in (10, 170), got {settings.fov_deg:g}")
+    for name in settings.trajectory:
+        check_trajectory(name)
+    if not settings.trajectory:
+        raise ValueError("--trajectory must name at least one trajectory")
+    if not 10 < settings.view_fov_deg < 170:
+        raise ValueError(f"view_fov_deg must lie in (10, 170), got {settings.view_fov_deg:g}")
+    if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
+        raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")
+
+
+def _flag(name: str) -> str:
+    return {"frames": "--frames", "seed": "--seed"}.get(name, name)

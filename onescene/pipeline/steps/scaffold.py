@@ -1,0 +1,40 @@
+"""Step 03: the panorama becomes distance and Gaussians, ``03_scaffold/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onescene.io.gaussians import save_gaussians
+from onescene.io.images import load_panorama, save_distance
+from onescene.models.loading import load_scaffold, shipped_scaffold_path
+from onescene.pipeline.layout import SCAFFOLD
+from onescene.pipeline.settings import RunSettings
+from onescene.pipeline.step import Step, StepContext
+from onescene.stages import scaffold
+
+
+def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
+    """Predicts the distance and lifts the panorama."""
+    weights = shipped_scaffold_path()
+    config = scaffold.ScaffoldConfig(
+        face_px=settings.face_px, fov_deg=settings.anchor_fov_deg, turns=settings.turns, mirror=settings.turns > 1
+    )
+
+    def make(context: StepContext) -> dict[str, Any]:
+        network, file = load_scaffold(weights)
+        out = scaffold.run(load_panorama(context.inputs["panorama"]), network, config, context.progress)
+        save_gaussians(out.gaussians, context.folder / "gaussians.ply")
+        save_distance(out.distance, context.folder / "distance.npy")
+        used = {"name": file.name, "file": file.path.name, "sha256": file.sha256, "licence": file.licence}
+        return {"gaussians": len(out.gaussians), "metres_per_unit": out.metres_per_unit, "weights": [used]}
+
+    return Step(
+        name=SCAFFOLD,
+        folder=SCAFFOLD,
+        make=make,
+        inputs={"panorama": panorama},
+        parameters={name: getattr(settings, name) for name in ("face_px", "anchor_fov_deg", "turns")},
+        weights=(weights,),
+        code=(__name__,),
+    )
