@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if debug:
             traceback.print_exc()
+        if type(error).__name__ == "NoArgsIsHelpError":  # `onescene` alone, `onescene data`
+            sys.stderr.write(f"{error.format_message()}\n")
+            return CALLERS
         code, sentence = explain(error)
         sys.stderr.write(f"onescene: {sentence}\n")
         return code

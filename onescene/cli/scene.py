@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-Photo = Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, TIFF, WebP, ...")]
+Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo: JPEG, PNG, TIFF, WebP, ...")]
 Out = Annotated[Path, typer.Option(help="Folder to write into; made if need be.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 FovDeg = Annotated[float | None, typer.Option(help="Field of view of the photo's long side [degrees].")]
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context,
     out: Out,
-    photo: Annotated[Path | None, typer.Argument(help="A photo; not needed with --panorama.")] = None,
+    photo: Annotated[
+        Path | None, typer.Argument(metavar="PHOTO", help="A photo; not needed with --panorama.")
+    ] = None,
     fov_deg: FovDeg = None,
     panorama: Annotated[Path | None, typer.Option(help="Begin with this 2:1 panorama instead.")] = None,
     trajectory: Trajectory = None,
@@ -66,7 +68,7 @@ def panorama(
 
 def scaffold(
     ctx: typer.Context,
-    panorama: Annotated[Path, typer.Argument(help="A 2:1 panorama.")],
+    panorama: Annotated[Path, typer.Argument(metavar="PANORAMA", help="A 2:1 panorama.")],
     out: Out,
     params: Params = None,
 ) -> int:

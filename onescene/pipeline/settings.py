@@ -69,6 +69,8 @@ def settings_from(preset_name: str = "small", params_file: str | Path | None = N
         check_params(values, {**asdict(settings), "fov_deg": None}, Path(params_file).name)
     values |= {k: v for k, v in flags.items() if v is not None}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if "trajectory" in values:
+        values["trajectory"] = tuple(map(check_trajectory, values["trajectory"]))
     settings = dataclasses.replace(settings, **values)
     check_settings(settings)
     return settings
@@ -95,8 +97,6 @@ def check_settings(settings: RunSettings) -> None:
             raise ValueError(f"{_flag(name)} must be >= {low}, got {getattr(settings, name)}")
     if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
         raise ValueError(f"--fov-deg must lie in (10, 170), got {settings.fov_deg:g}")
-    for name in settings.trajectory:
-        check_trajectory(name)
     if not settings.trajectory:
         raise ValueError("--trajectory must name at least one trajectory")
     if not 10 < settings.view_fov_deg < 170:

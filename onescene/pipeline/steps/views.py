@@ -50,7 +50,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
             cameras = trajectory_cameras(settings, torch.from_numpy(np.load(context.inputs["distance"])))
         scene = load_gaussians(context.inputs["gaussians"])
         save_video(_written(scene, cameras, config, context), context.folder / "flythrough.mp4", settings.fps)
-        save_cameras(cameras, context.folder / "transforms.json", images=[view_name(v) for v in range(len(cameras))])
+        save_cameras(cameras, context.folder / "transforms.json", file_paths=[view_name(v) for v in range(len(cameras))])
         return {"method": settings.method, "frames": len(cameras)}
 
     return Step(
