@@ -1,0 +1,88 @@
+"""``onescene evaluate``: numbers for depth maps, pictures and camera poses, each named by its convention."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+group = typer.Typer(help="Compare results with the truth; prints JSON.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(group, name="evaluate")
+
+
+@group.command()
+def depth(
+    predicted: Annotated[Path, typer.Argument(help="Predicted depth or distance: .npy, [H, W] or [N, H, W].")],
+    true: Annotated[Path, typer.Argument(help="True depth or distance; NaN, inf and <= 0 are left out.")],
+    align: Annotated[str, typer.Option(help="median, scale_shift or none.")] = "median",
+    weights: Annotated[str | None, typer.Option(help="latitude: weigh panorama pixels by their solid angle.")] = None,
+) -> int:
+    """Depth errors: AbsRel, RMSE, delta1 and their companions."""
+    from onescene.metrics import depth_metrics
+
+    maps = [_read_map(path) for path in (predicted, true)]
+    if maps[0].shape != maps[1].shape:
+        shapes = " and ".join(str(list(m.shape)) for m in maps)
+        raise ValueError(f"predicted and true must have one shape, got {shapes}")
+    _show(depth_metrics(*maps, align=align, weights=weights))
+    return 0
+
+
+@group.command()
+def images(
+    predicted: Annotated[Path, typer.Argument(metavar="DIR_A", help="Folder of pictures.")],
+    true: Annotated[Path, typer.Argument(metavar="DIR_B", help="Folder of the true ones, of the same names.")],
+) -> int:
+    """Picture errors: PSNR and SSIM, per picture and on average."""
+    from onescene.metrics import image_metrics
+    from onescene.pipeline.pictures import read_pairs
+
+    rows = {name: image_metrics(a, b) for name, a, b in read_pairs(predicted, true)}
+    keys = next(iter(rows.values()))
+    mean = {key: sum(row[key] for row in rows.values()) / len(rows) for key in keys if not key.endswith("_pooled")}
+    _show({"mean": mean, "images": rows})
+    return 0
+
+
+@group.command()
+def poses(
+    estimated: Annotated[Path, typer.Argument(help="Camera file: transforms.json, TUM .txt or a COLMAP folder.")],
+    true: Annotated[Path, typer.Argument(help="The true cameras, in the same order.")],
+    align: Annotated[str, typer.Option(help="none, first, first_scale, furthest_scale or similarity.")] = "first",
+) -> int:
+    """Camera errors: RotErr, TransErr and CamMC."""
+    from onescene.io import load_cameras
+    from onescene.metrics import pose_errors
+
+    cameras = [load_cameras(path) for path in (estimated, true)]
+    if len(cameras[0]) != len(cameras[1]):
+        raise ValueError(f"both files must hold as many cameras, got {len(cameras[0])} and {len(cameras[1])}")
+    _show(pose_errors(*(c.world_from_cam.double() for c in cameras), align=align))
+    return 0
+
+
+def _read_map(path: Path):
+    import numpy as np
+    import torch
+
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"not a .npy file of numbers: {path}") from error
+    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(f"{path} must hold numbers of shape [H, W] or [N, H, W]")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def _show(numbers: dict) -> None:
+    typer.echo(json.dumps(numbers, indent=2))
