@@ -69,7 +69,7 @@ class NotebookRun:
 
 
 def open_notebook(results: str | Path, seed: int = 0) -> NotebookRun:
-    """Fixes the seeds and finds the project's root.
+    """Fixes the seeds, finds the project's root, and lets cells show figures as JPEG (photographs stay small).
 
     Args:
         results: Folder for ``metrics.json``, from the project's root.
@@ -77,8 +77,19 @@ def open_notebook(results: str | Path, seed: int = 0) -> NotebookRun:
     """
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global state
+    _show_figures()
     root = project_root()
     return NotebookRun(root, root / results)
+
+
+def _show_figures() -> None:
+    """Registers matplotlib's figures with IPython; without pyplot nobody else does."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = get_ipython()
+    if shell is not None:
+        select_figure_formats(shell, {"jpeg"}, pil_kwargs={"quality": 85})
 
 
 def explore(draw: Callable[..., object], **controls: tuple[float, float, float]) -> object:
