@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from onescene.io.atomic import atomic_write_json
+from onescene.pipeline.settings import preset
 from onescene.viewer import is_interactive
 
 
@@ -68,13 +69,19 @@ class NotebookRun:
         return pd.DataFrame(rows, columns=["measured", "value"]).set_index("measured")
 
 
-def open_notebook(results: str | Path, seed: int = 0) -> NotebookRun:
+def open_notebook(results: str | Path, seed: int = 0, networks: str | None = None) -> NotebookRun:
     """Fixes the seeds, finds the project's root, and lets cells show figures as JPEG (photographs stay small).
 
     Args:
         results: Folder for ``metrics.json``, from the project's root.
         seed: Seed of torch and numpy.
+        networks: Preset whose networks the notebook needs, or None.
+
+    Raises:
+        ValueError: the preset is unknown, or its networks are not at hand; the sentence says what it needs.
     """
+    if networks is not None:
+        preset(networks)
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global state
     _show_figures()
