@@ -188,7 +188,7 @@ def _photo_xy(directions: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """Photo pixels [..., 2] of directions in the photo's camera frame, and where these lie inside the photo's size."""
     z = directions[..., 2]
     front = z > 1e-6
-    uv = directions[..., :2] / torch.where(front, z, torch.ones_like(z))[..., None]
+    uv = directions[..., :2] / z.clamp_min(1e-6)[..., None]  # beside and behind: far outside, on the right side
     xy = uv * torch.stack((K[0, 0], K[1, 1])) + K[:2, 2]
     inside = front & (xy >= 0).all(-1) & (xy <= 2 * K[:2, 2]).all(-1)
     return xy, inside
@@ -263,11 +263,10 @@ def _average_photo(
         finer *= 1 + float((K[0, 2] / K[0, 0]) ** 2 + (K[1, 2] / K[1, 1]) ** 2)
     samples = min(_MAX_SAMPLES, max(1, math.ceil(finer - 1e-6)))
     total = photo.new_zeros(photo.shape[0], len(pixels[0]))
+    y, x = (p.to(rotation.dtype) + 0.5 for p in pixels)
     for dy in _offsets(samples):
         for dx in _offsets(samples):
-            longitude = ((pixels[1] + 0.5 + dx) / hw[1] - 0.5) * (2 * math.pi)
-            latitude = (0.5 - (pixels[0] + 0.5 + dy) / hw[0]) * math.pi
-            # (lon, lat) -> direction, in the photo's camera
-            world = directions_from_lonlat(torch.stack((longitude, latitude), dim=-1).to(rotation))
-            total = total + _sample_photo(photo, _photo_xy(world @ rotation, K)[0])
+            lonlat = torch.stack((((x + dx) / hw[1] - 0.5) * 2, 0.5 - (y + dy) / hw[0]), dim=-1) * math.pi
+            directions = directions_from_lonlat(lonlat) @ rotation  # in the photo's camera
+            total = total + _sample_photo(photo, _photo_xy(directions, K)[0])
     return total / samples**2
