@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,6 +16,8 @@ import pytest
 import yaml
 from conftest import TYPECHECK
 from packaging.requirements import Requirement
+
+from onescene.pipeline.parameters import check_params, read_notebook, read_params
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onescene"
@@ -36,7 +40,7 @@ MAY_IMPORT = {
     "training": "types geometry splatting metrics models data",
     "stages": "types geometry splatting metrics models",
     "io": "types geometry",
-    "viewer": "types geometry io",
+    "viewer": "types geometry splatting io",
     "plots": "types geometry metrics",
     "pipeline": "types geometry splatting metrics models data training stages io viewer plots",
     "cli": "types geometry splatting metrics models data training stages io viewer plots pipeline",
@@ -197,6 +201,98 @@ def test_a_plain_install_brings_no_torchvision():
     core, _, _ = declared()
     assert not {"torchvision", "timm", "lpips", "piq", "opencv-python", "torch-fidelity"} & set(core)
     assert "<2.14" in str(core["torch"].specifier)
+
+
+# --- README ----------------------------------------------------------------------------------------------------------
+
+
+def test_commands_of_the_readme_parse():
+    """Every ``onescene ...`` line in a fenced block of the README is a call that the command line understands."""
+    readme = ROOT / "README.md"
+    if not readme.is_file():
+        pytest.skip("README.md is not there yet")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", readme.read_text("utf-8"), flags=re.M | re.S)
+    lines = [line.strip().removeprefix("$ ") for b in blocks for line in b.replace("\\\n", " ").splitlines()]
+    calls = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith("onescene ")]
+    assert calls, "the README shows no onescene command"
+    for call in calls:
+        assert parses(shlex.split(call)[1:]) is None, call
+    targets = {m for line in lines for m in re.findall(r"^make (\w+)", line)}
+    assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M))
+
+
+def parses(words: list[str]) -> str | None:
+    """Parses a call without running it; returns the complaint, if any."""
+    from typer.main import get_command
+
+    from onescene.cli.app import app
+
+    command = get_command(app)
+    while hasattr(command, "commands"):  # a group: its own options are only --help
+        if not words or words[0] not in command.commands:
+            return f"no command {words[:1]}"
+        command, words = command.commands[words[0]], words[1:]
+    try:
+        command.make_context("onescene", list(words))
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def test_a_wrong_command_does_not_parse():
+    assert parses(["run", "a photo.jpg", "--out", "x"]) is None
+    assert parses(["data", "rooms", "--out", "x", "--count", "3"]) is None
+    for wrong in (["rum", "a.jpg"], ["run", "a.jpg"], ["run", "a.jpg", "--out", "x", "--zzz"], ["data", "rums"]):
+        assert parses(wrong) is not None, wrong
+
+
+# --- notebooks -------------------------------------------------------------------------------------------------------
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMS = sorted(p for p in (ROOT / "params").glob("*/*.yaml") if re.match(r"\d\d_", p.name))
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_short_and_defines_nothing(path):
+    assert re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
+    assert path.stat().st_size <= 400_000
+    cells = code_cells(path)
+    assert len(cells) <= 12
+    for number, cell in enumerate(cells):
+        source = "".join(cell["source"])
+        assert len(source.splitlines()) <= 15, f"code cell {number} has over 15 lines"
+        assert not re.search(r"^\s*(def|class)\s|^\s*[!%]pip|sys\.path", source, flags=re.M), f"code cell {number}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_was_run_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [c["execution_count"] for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c["outputs"] if o["output_type"] == "error"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_says_what_it_is_about_and_has_plain_parameters(path):
+    notebook = read_notebook(path)  # exactly one tagged cell, literals only
+    assert "results" in notebook.defaults
+    source = "".join(next(c for c in code_cells(path) if c["metadata"].get("tags"))["source"])
+    assert all("#" in line for line in source.strip().splitlines()), "a comment per parameter"
+    opening = "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
+    assert all(word in opening for word in ("Goal", "Inputs", "Outputs", "Time"))
+    for preset in ("small", "paper"):
+        assert (ROOT / "params" / preset / f"{path.stem}.yaml").is_file(), (
+            f"params/{preset}/{path.stem}.yaml is missing"
+        )
+
+
+@pytest.mark.parametrize("path", PARAMS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_params_name_only_what_the_notebook_defines(path):
+    notebook = read_notebook(ROOT / "notebooks" / f"{path.stem}.ipynb")
+    check_params(read_params(path), notebook.defaults, path.name)
 
 
 # --- shapes are checked ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from onescene.io.atomic import atomic_write_text
+from onescene.models.loading import shipped_scaffold_path
 from onescene.pipeline.notebooks import project_root
 from onescene.pipeline.parameters import OUT_KEY, check_params, read_notebook, read_params
 from onescene.pipeline.step import Step, StepContext, is_up_to_date, run_step
@@ -142,8 +143,9 @@ def run_job(job: BatchJob, fresh: bool = False) -> BatchResult:
         name="run",
         folder=".",
         make=lambda context: _execute(job, context),
-        inputs={"notebook": job.notebook},
+        inputs={"notebook": job.notebook, **_files_among(parameters, job.root)},
         parameters=parameters,
+        weights=tuple(p for p in [shipped_scaffold_path()] if p.is_file()),
         code=read_notebook(job.notebook).modules,
     )
     try:
@@ -156,6 +158,12 @@ def run_job(job: BatchJob, fresh: bool = False) -> BatchResult:
     except Exception as error:
         logging.getLogger(__name__).debug("%s failed", job.label, exc_info=True)
         return BatchResult(job.label, "failed", time.perf_counter() - started, " ".join(_sentence(error).split()))
+
+
+def _files_among(parameters: dict[str, Any], root: Path) -> dict[str, Path]:
+    """Parameters that name a file, from the project's root: what is in it counts, not its name alone."""
+    named = {k: root / v for k, v in parameters.items() if isinstance(v, str) and v}
+    return {k: path for k, path in named.items() if path.is_file()}
 
 
 def _sentence(error: Exception) -> str:

@@ -24,7 +24,7 @@ class RunSettings:
     seed: int = 0
     fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None = read from it, else guessed
     panorama_height: int = 512  # [pixels]; a panorama that is given is shrunk to at most 4 times this
-    face_px: int = 224  # side of an anchor, and Gaussians along it
+    face_px: int = 256  # side of an anchor, and Gaussians along it
     anchor_fov_deg: float = 95.0  # [degrees]
     turns: int = 4  # turned copies whose predicted distance is averaged
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other

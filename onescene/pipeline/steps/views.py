@@ -40,7 +40,7 @@ def trajectory_cameras(settings: RunSettings, distance: torch.Tensor) -> Cameras
 def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_file: Path | None = None) -> Step:
     """Makes the views of trajectories, or of the cameras in a file."""
     config = views.ViewsConfig(method=settings.method)
-    names = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
+    shaping = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
     inputs = {"gaussians": gaussians, "cameras": cameras_file} if cameras_file else {"gaussians": gaussians}
 
     def make(context: StepContext) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
             cameras = trajectory_cameras(settings, torch.from_numpy(np.load(context.inputs["distance"])))
         scene = load_gaussians(context.inputs["gaussians"])
         save_video(_written(scene, cameras, config, context), context.folder / "flythrough.mp4", settings.fps)
-        save_cameras(cameras, context.folder / "transforms.json", file_paths=[view_name(v) for v in range(len(cameras))])
+        names = [view_name(v) for v in range(len(cameras))]
+        save_cameras(cameras, context.folder / "transforms.json", file_paths=names)
         return {"method": settings.method, "frames": len(cameras)}
 
     return Step(
@@ -59,7 +60,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
         make=make,
         inputs=inputs if cameras_file else inputs | {"distance": distance},
         parameters={"method": settings.method, "fps": settings.fps}
-        | ({} if cameras_file else {name: getattr(settings, name) for name in names}),
+        | ({} if cameras_file else {name: getattr(settings, name) for name in shaping}),
         code=(__name__,),
     )
 
