@@ -1,0 +1,285 @@
+"""Classical outpainting of a placed photo: mirrors, blur, colour spread on the sphere and a ground texture.
+
+Private to the panorama stage; everything is NumPy, [height, width, 3], and measured in degrees so that the result does
+not depend on the resolution.
+
+    placed photo, mask
+      -> tour: which column of the photo each missing column repeats, forward and mirrored, around the circle
+      -> strip: the repeated columns, mirrored upwards and downwards at the photo's rim as well
+      -> blurred more the farther from the photo
+      -> caps: the colours of the strip's rim spread to the poles, each pole one colour
+      -> ground texture with the spectrum of the ground in the photo (``ground``)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from onescene.stages.ground import ground_texture, smoothstep
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
+
+# Chosen by eye on crops of an interior, a forest and a seaside panorama.
+TOURS = 1500  # random tours to choose from
+MIN_RUN = 0.3  # a tour runs over at least this share of half the photo before it turns
+UNIQUE_WEIGHT, REPEAT_WEIGHT, TURN_WEIGHT, STRETCH_WEIGHT, BACK_WEIGHT = 2.0, 0.4, 0.3, 0.5, 0.5
+BLUR_DEG_PER_DEG = 0.012  # standard deviation of the blur per degree of distance from the photo
+BLUR_FREE_DEG = 3.0  # no blur closer than this
+RISE_BLUR = 0.3  # the same for what is mirrored upwards and downwards
+RISE_DEG, FALL_DEG = 5.0, 9.0  # mirrored structure fades into the cap over this height, above and below
+RIM_DEG = 5.0  # height of the band whose colours a cap takes
+POLE_DEG = 45.0  # from the rim to where a cap has one colour
+SKY_CONTRAST = 8.0  # bright colours spread further above: what stands in front of sky or ceiling is darker
+
+
+def degrees(height: int) -> float:
+    """Pixels per degree of a panorama of this height."""
+    return height / 180
+
+
+# --- the tour around the circle ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The photo's columns on the panorama: the ones with at least half of its tallest column.
+
+    Attributes:
+        start: The first of them.
+        count: How many.
+        unique: How unlike its neighbours in the same rows each column is, 1 on average; objects are, walls are not.
+        edges: How strongly each column differs from the next, 1 on average.
+        top: The first row of the photo in each column.
+        bottom: The last.
+    """
+
+    start: int
+    count: int
+    unique: np.ndarray
+    edges: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+
+
+def photo_columns(placed: np.ndarray, mask: np.ndarray) -> Columns:
+    """Measures the columns of a placed photo."""
+    height, _ = mask.shape
+    tall = mask.sum(axis=0)
+    inside = np.flatnonzero(tall >= 0.5 * tall.max())
+    start, stop = int(inside[0]), int(inside[-1]) + 1
+    image, known = placed[:, start:stop], mask[:, start:stop]
+    smooth = cv2.GaussianBlur(image, (0, 0), max(degrees(height), 0.5))
+    rows = np.flatnonzero(known.any(axis=1))
+    typical = np.zeros((height, 1, 3), dtype=np.float32)
+    typical[rows, 0] = [np.median(smooth[r][known[r]], axis=0) for r in rows]
+    weight = known / np.maximum(known.sum(axis=0), 1)
+    unique = (np.abs(smooth - typical).sum(axis=-1) * weight).sum(axis=0)
+    slope = np.gradient(smooth, axis=1) if stop - start > 1 else np.zeros_like(smooth)
+    edges = (np.abs(slope).sum(axis=-1) * weight).sum(axis=0)
+    columns = known.shape[1]
+    return Columns(
+        start=start,
+        count=columns,
+        unique=unique / max(unique.mean(), 1e-6),
+        edges=edges / max(edges.mean(), 1e-6),
+        top=np.argmax(known, axis=0).astype(np.float32),
+        bottom=(height - 1 - np.argmax(known[::-1], axis=0)).astype(np.float32),
+    )
+
+
+def draw_turns(rng: np.random.Generator, most: int) -> np.ndarray:
+    """Turning points of a random zigzag over [-1, 1], which starts at 1 and ends at -1."""
+    points = [1.0]
+    for k in range(2 * int(rng.integers(1, most + 1))):
+        low, high = (-1.0, points[-1] - MIN_RUN) if k % 2 == 0 else (points[-1] + MIN_RUN, 1.0)
+        if low >= high:
+            break
+        points.append(float(rng.uniform(low, high)))
+    if len(points) % 2 == 0:  # ended upside down: the last run has to fall
+        points.pop()
+    return np.array([*points, -1.0]) if points[-1] > MIN_RUN - 1 else np.array([1.0, -1.0])
+
+
+def choose_tour(columns: Columns, missing: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of the photo's columns (a fraction of an index) each missing column repeats, from its right edge on.
+
+    The tour starts at the photo's right edge and ends at its left one, so the panorama closes; it turns where the
+    photo is plain, passes behind the viewer where it is plain, and avoids to show single objects again and again.
+    """
+    span = missing / columns.count  # in photos
+    longest = max(1.6, span / 8)  # a narrow photo is stretched: 8 mirrored runs are enough
+    bins = np.linspace(-1, 1, columns.count)
+    best_cost, best = np.inf, np.array([1.0, -1.0])
+    for _ in range(TOURS):
+        turns = draw_turns(rng, int(np.clip(np.ceil(span), 1, 5)))
+        runs = np.abs(np.diff(turns)) / 2
+        stretch = span / runs.sum()
+        if not 0.75 < stretch < longest:
+            continue
+        path = np.interp(np.linspace(0, 1, 256), np.append(0, np.cumsum(runs)) / runs.sum(), turns)
+        visits, edges = np.histogram(path, bins=64, range=(-1, 1))
+        visits = visits * (span * 64 / 256)
+        unique = np.interp((edges[1:] + edges[:-1]) / 2, bins, columns.unique)
+        cost = UNIQUE_WEIGHT * np.mean(unique**1.5 * visits) + REPEAT_WEIGHT * np.mean(visits**2)
+        cost += TURN_WEIGHT * np.interp(turns[1:-1], bins, columns.edges).sum() + STRETCH_WEIGHT * abs(np.log(stretch))
+        cost += BACK_WEIGHT * np.interp(path[126:130], bins, columns.edges).max()  # where the panorama's ends meet
+        if cost < best_cost:
+            best_cost, best = cost, turns
+    along = np.append(0, np.cumsum(np.abs(np.diff(best))))
+    path = np.interp((np.arange(missing) + 0.5) / missing, along / along[-1], best)
+    return (path + 1) / 2 * (columns.count - 1)
+
+
+# --- the strip -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The photo's rows, all around.
+
+    Attributes:
+        image: Colour everywhere; only near the rim rows is it meant to be used.
+        top: The photo's first row in every column.
+        bottom: Its last row.
+        above: How far a pixel is above the rim [pixels], else 0.
+        below: How far it is below.
+    """
+
+    image: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+def unroll(placed: np.ndarray, columns: Columns, tour: np.ndarray) -> Strip:
+    """Lays the photo's columns out along the tour, and mirrors their rows at the rim."""
+    height, width = placed.shape[:2]
+    source = np.concatenate((np.arange(columns.count), tour)).astype(np.float32)
+    top = np.interp(source, np.arange(columns.count), columns.top) + 1  # the outermost pixel may be half photo
+    bottom = np.interp(source, np.arange(columns.count), columns.bottom) - 1
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    above, below = np.maximum(top - rows, 0), np.maximum(rows - bottom, 0)
+    mirrored = np.clip(rows + 2 * above - 2 * below, top, np.maximum(bottom, top))
+    x = np.broadcast_to(source + columns.start, (height, width)).astype(np.float32)
+    image = cv2.remap(placed, x, mirrored.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    turn = [np.roll(a, columns.start, axis=-1) for a in (top, bottom, above, below)]
+    return Strip(np.roll(image, columns.start, axis=1), *turn)
+
+
+def wrap_blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of a panorama, periodic in longitude [pixels]."""
+    pad = min(int(4 * sigma) + 1, image.shape[1])
+    padded = np.concatenate((image[:, -pad:], image, image[:, :pad]), axis=1)
+    return cv2.GaussianBlur(padded, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[:, pad:-pad]
+
+
+def variable_blur(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Blur with its own standard deviation at every pixel [pixels], between five blurred copies."""
+    unit = degrees(image.shape[0])
+    levels = unit * np.array([0, 0.5, 1, 2, 4, 8])
+    out = image.copy()
+    lower = image
+    for low, high in pairwise(levels):
+        if sigma.max() <= low:
+            break
+        upper = wrap_blur(image, high)
+        share = np.clip((sigma - low) / (high - low), 0, 1)[..., None]
+        out = np.where(sigma[..., None] > low, lower + (upper - lower) * share, out)
+        lower = upper
+    return out.astype(np.float32)
+
+
+def distance_from(mask: np.ndarray) -> np.ndarray:
+    """Distance of every pixel from the mask [pixels], around the circle, zero inside."""
+    half = mask.shape[1] // 2
+    around = np.concatenate((mask[:, -half:], mask, mask[:, :half]), axis=1)
+    return cv2.distanceTransform((~around).astype(np.uint8), cv2.DIST_L2, 5)[:, half:-half]
+
+
+# --- the caps --------------------------------------------------------------------------------------------------------
+
+
+def rim_colours(strip: Strip, upper: bool) -> np.ndarray:
+    """Mean colour of a band just inside the strip's upper or lower rim [width, 3]."""
+    height, width = strip.image.shape[:2]
+    edge, inwards = (strip.top, 1) if upper else (strip.bottom, -1)
+    band = edge[None] + inwards * np.arange(1, max(2, round(RIM_DEG * degrees(height))))[:, None]
+    return strip.image[np.clip(band, 0, height - 1).astype(int), np.arange(width)].mean(axis=0)
+
+
+def spread(rim: np.ndarray, weight: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Weighted means of colours around the circle, with a Gaussian as wide as ``sigma`` [radians] at every pixel.
+
+    Args:
+        rim: Colours around the circle [width, 3].
+        weight: How much each of them counts [width].
+        sigma: Standard deviation of longitude [height, width]; above half a turn it is the mean of all.
+    """
+    width = len(rim)
+    levels = np.deg2rad(2) * 2.0 ** np.arange(8)
+    frequency = np.arange(width // 2 + 1)[:, None]
+    spectrum = np.fft.rfft(np.column_stack((rim * weight[:, None], weight)), axis=0)
+    rings = [np.fft.irfft(spectrum * np.exp(-0.5 * (frequency * s) ** 2), n=width, axis=0) for s in levels]
+    rings = np.stack([r[:, :3] / np.maximum(r[:, 3:], 1e-4) for r in rings]).astype(np.float32)
+    level = np.clip(np.log2(sigma / levels[0]), 0, len(levels) - 1.001)
+    below = level.astype(int)
+    share = (level - below)[..., None].astype(np.float32)
+    column = np.arange(width)
+    return rings[below, column] * (1 - share) + rings[below + 1, column] * share
+
+
+def cap(strip: Strip, columns: slice, upper: bool) -> np.ndarray:
+    """Spreads the colours of the strip's upper or lower rim over the sphere, wider the farther from it.
+
+    The pole has one colour, the median over the photo's own ``columns``.
+    """
+    height = strip.image.shape[0]
+    rim = rim_colours(strip, upper)
+    luma = rim @ LUMA
+    own, own_luma = rim[columns], luma[columns]
+    pole = np.median(own[own_luma >= np.quantile(own_luma, 0.35)] if upper else own, axis=0)
+    luma = np.minimum(luma, np.quantile(luma, 0.75))  # a window or a lamp does not outshine the ceiling
+    weight = np.exp((SKY_CONTRAST if upper else 0.0) * (luma - luma.max())) + 0.004
+    latitude = (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi
+    away = (strip.above if upper else strip.below) / degrees(height)
+    # around the pole every longitude is the same place
+    polar = smoothstep((np.abs(latitude) - np.deg2rad(65)) / np.deg2rad(20))
+    away = away + (away.mean(axis=1, keepdims=True) - away) * polar
+    sigma = np.deg2rad(2 + 0.5 * away) / np.maximum(np.cos(latitude), 1e-3)  # an angle on the sphere
+    share = smoothstep(away / POLE_DEG)[..., None].astype(np.float32)
+    return spread(rim, weight, sigma) * (1 - share) + pole * share
+
+
+def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+    """A whole panorama from a photo on it.
+
+    Args:
+        placed: RGB [height, width, 3], float32, black outside the photo.
+        mask: True where the photo is [height, width].
+        seed: For the tour and the texture.
+
+    Returns:
+        RGB [height, width, 3] in [0, 1]; inside the photo it is close to the photo but not exactly it.
+    """
+    height, width = mask.shape
+    unit = degrees(height)
+    rng = np.random.default_rng(seed)
+    columns = photo_columns(placed, mask)
+    strip = unroll(placed, columns, choose_tour(columns, width - columns.count, rng))
+    outside = np.maximum(strip.above / RISE_DEG, strip.below / FALL_DEG) / unit
+    share = smoothstep(outside)[..., None]
+    rows = np.arange(height)[:, None]
+    own = slice(columns.start, columns.start + columns.count)
+    is_above = (rows < (strip.top + strip.bottom) / 2)[..., None]
+    caps = np.where(is_above, cap(strip, own, True), cap(strip, own, False))
+    mixed = variable_blur(strip.image, RISE_BLUR * (strip.above + strip.below)) * (1 - share) + caps * share
+    away = distance_from(mask)
+    mixed = variable_blur(mixed, BLUR_DEG_PER_DEG * np.maximum(away - BLUR_FREE_DEG * unit, 0))
+    below = smoothstep((rows - strip.bottom) / (10 * unit))
+    mixed = mixed + ground_texture(placed, mask, rng) * below[..., None]
+    return np.clip(mixed, 0, 1)

@@ -1,0 +1,167 @@
+"""Novel views, first form: renders of the scaffold with their holes filled by a classical inpainter (``baseline``).
+
+Gaussians, cameras -> render over black, alpha -> colour / alpha where covered
+    -> holes continued from the farther side of their rim (``inpaint``) -> colour and depth at every pixel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from onescene.splatting import BACKENDS, Backend, render
+from onescene.stages.inpaint import inpaint
+from onescene.types import Cameras, Gaussians
+
+Method = Literal["baseline"]
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How novel views are made."""
+
+    method: Method = "baseline"  # renders with holes filled by a classical inpainter; no learned weights
+    backend: Backend = "auto"  # of the renderer
+    alpha_threshold: float = 0.5  # a pixel covered less than this is a hole
+
+
+@dataclass(frozen=True)
+class ViewsOutput:
+    """Novel views.
+
+    Attributes:
+        rgb: The views, in [0, 1], whole.
+        rendered: What the Gaussians show, over black.
+        alpha: How far the Gaussians cover each pixel, in [0, 1].
+        depth_z: Along the camera's axis, > 0 everywhere; in holes that of the background [world units].
+        holes: Which pixels were filled.
+        method: How.
+    """
+
+    rgb: Float[Tensor, "v 3 h w"]
+    rendered: Float[Tensor, "v 3 h w"]
+    alpha: Float[Tensor, "v h w"]
+    depth_z: Float[Tensor, "v h w"]
+    holes: Bool[Tensor, "v h w"]
+    method: str
+
+    @property
+    def hole_share(self) -> float:
+        """Share of all pixels that were filled, in [0, 1]."""
+        return float(self.holes.float().mean()) if self.holes.numel() else 0.0
+
+
+def check_config(config: ViewsConfig) -> None:
+    """Refuses settings that are out of range.
+
+    Raises:
+        ValueError: naming the setting, what it is and what it may be.
+    """
+    if config.method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {config.method!r}")
+    if config.backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {config.backend!r}")
+    if not 0 < config.alpha_threshold < 1:
+        raise ValueError(f"alpha_threshold must be in (0, 1), got {config.alpha_threshold}")
+
+
+def fill_view(
+    rendered: Float[Tensor, "3 h w"],
+    alpha: Float[Tensor, "h w"],
+    depth_z: Float[Tensor, "h w"],
+    alpha_threshold: float,
+    fallback_depth: float = 1.0,
+) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "h w"], Bool[Tensor, "h w"]]:
+    """Makes one rendered view whole.
+
+    Args:
+        rendered: Colour over black.
+        alpha: Coverage in [0, 1].
+        depth_z: The alpha-weighted sum of depths, as the renderer gives it [world units].
+        alpha_threshold: A pixel covered less than this is a hole.
+        fallback_depth: Depth where no pixel around is known [world units].
+
+    Returns:
+        Colour in [0, 1], depth at every pixel [world units], the holes.
+    """
+    known = (alpha >= alpha_threshold) & (depth_z > 0)
+    safe = torch.where(known, alpha, torch.ones_like(alpha))
+    colour, depth = (rendered / safe).clamp(0, 1), depth_z / safe
+    arrays = [t.detach().float().cpu().numpy() for t in (colour.permute(1, 2, 0), depth)]
+    filled_rgb, filled_depth = inpaint(*arrays, known.cpu().numpy(), fallback_depth)
+    fill = torch.from_numpy(filled_rgb).to(rendered).permute(2, 0, 1)
+    # what little the Gaussians show in a hole stands in front of the fill
+    behind = rendered + (1 - alpha) * fill
+    rgb = torch.where(known, colour, behind.clamp(0, 1))
+    return rgb, torch.from_numpy(filled_depth).to(depth_z), ~known
+
+
+def iterate(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    config: ViewsConfig = ViewsConfig(),
+) -> Iterator[ViewsOutput]:
+    """Makes novel views one at a time, in the order of the cameras, so that memory does not grow with their number.
+
+    Yields:
+        One view each (v = 1). A view depends on its own camera alone: any subset gives the same pictures.
+
+    Raises:
+        ValueError: a setting is out of range, there is no Gaussian, or what ``render`` refuses.
+    """
+    check_config(config)
+    if len(gaussians) == 0:
+        raise ValueError("gaussians must hold at least one Gaussian, got none")
+    return _iterate(gaussians, cameras, config)
+
+
+def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig) -> Iterator[ViewsOutput]:
+    for v in range(len(cameras)):
+        camera = cameras[v]
+        with torch.no_grad():
+            out = render(gaussians, camera, config.backend)
+            away = (gaussians.means - camera.world_from_cam[0, :3, 3]).norm(dim=-1).median()
+            rgb, depth_z, holes = fill_view(
+                out.rgb[0], out.alpha[0], out.depth_z[0], config.alpha_threshold, max(float(away), 1e-6)
+            )
+        yield ViewsOutput(
+            rgb=rgb[None],
+            rendered=out.rgb,
+            alpha=out.alpha,
+            depth_z=depth_z[None],
+            holes=holes[None],
+            method=config.method,
+        )
+
+
+def run(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    config: ViewsConfig = ViewsConfig(),
+    progress: Callable[[float], None] | None = None,
+) -> ViewsOutput:
+    """Makes all novel views at once.
+
+    Args:
+        gaussians: The scaffold.
+        cameras: Where to look from.
+        config: Method and options.
+        progress: Called with the share that is done, in [0, 1].
+
+    Raises:
+        ValueError: a setting is out of range, there is no camera or no Gaussian, or what ``render`` refuses.
+    """
+    if len(cameras) == 0:
+        raise ValueError("cameras must hold at least one camera, got none")
+    views = []
+    for done, view in enumerate(iterate(gaussians, cameras, config)):
+        views.append(view)
+        if progress:
+            progress((done + 1) / len(cameras))
+    names = ("rgb", "rendered", "alpha", "depth_z", "holes")
+    return ViewsOutput(**{n: torch.cat([getattr(v, n) for v in views]) for n in names}, method=config.method)
