@@ -18,7 +18,7 @@ from onescene.geometry.rotations import (
 from onescene.types import Cameras
 
 _FINE = 64  # samples per segment from which the length of the path is taken
-_STANDING = 1e-6  # a segment shorter than this part of the whole way only turns
+_FASTEST_TURN = 4.0  # turning per frame at a constant speed, at most this many times the path's mean
 
 
 def _catmull_rom(values: Tensor, segment: Tensor, t: Tensor, closed: bool) -> Tensor:
@@ -62,7 +62,7 @@ def _at(keys: Tensor, quats: Tensor, u: Tensor, closed: bool) -> tuple[Tensor, T
 def _even_speed(keys: Tensor, quats: Tensor, frames: int, closed: bool) -> Tensor:
     """Path parameters [frames] between which the camera covers equal ways.
 
-    A segment in which it only turns counts by its angle, at the mean way per angle of the whole path.
+    Where it turns more than four times as much per way as on average, the turning sets the pace instead.
     """
     segments = len(keys) if closed else len(keys) - 1
     u = torch.linspace(0, segments, segments * _FINE + 1, dtype=keys.dtype)
@@ -71,9 +71,9 @@ def _even_speed(keys: Tensor, quats: Tensor, frames: int, closed: bool) -> Tenso
     turn = axis_angle_from_quaternion(quaternion_multiply(quaternion_conjugate(rotations[:-1]), rotations[1:])).norm(
         dim=-1
     )
-    standing = (way.reshape(segments, _FINE).sum(-1) <= _STANDING * way.sum()).repeat_interleave(_FINE)
-    per_angle = way.sum() / turn.sum() if way.sum() > 0 and turn.sum() > 0 else 1.0
-    passed = torch.cat((torch.zeros(1, dtype=u.dtype), torch.where(standing, turn * per_angle, way).cumsum(0)))
+    if way.sum() > 0 and turn.sum() > 0:
+        turn = turn * (way.sum() / turn.sum() / _FASTEST_TURN)
+    passed = torch.cat((torch.zeros(1, dtype=u.dtype), torch.maximum(way, turn).cumsum(0)))
     if passed[-1] == 0:
         return torch.zeros(frames, dtype=u.dtype)
     wanted = _steps(frames, closed) * passed[-1]
@@ -96,7 +96,7 @@ def keyframe_trajectory(keys: Cameras, frames: int, *, constant_speed: bool = Tr
     Args:
         keys: One camera or more; their intrinsics are blended along the way.
         frames: Number of cameras to return, >= 1.
-        constant_speed: True: equal ways between frames (a segment that only turns is passed at an even pace).
+        constant_speed: True: equal ways between frames (slower where the camera turns almost on the spot).
             False: equal time between keys, so that every key is a frame if ``frames - 1`` is a multiple of the
             number of segments.
         closed: Returns to the first key; the last frame stops one step before it.

@@ -1,0 +1,30 @@
+"""One function per official architecture: stored inputs in, tensors under the golden file's field names out."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from onescene.geometry.plucker import plucker_maps
+from onescene.models.seva_schedule import schedule_indices, sigma_schedule, sigma_table
+
+
+def seva_sigmas(steps: int) -> dict[str, Tensor]:
+    """SEVA's noise schedule of ``steps`` steps, under the stored name of that schedule and as plain ``sigmas``."""
+    sigmas, timesteps = sigma_schedule(steps), schedule_indices(steps)
+    return {
+        f"sigmas_{steps}": sigmas,
+        f"timesteps_{steps}": timesteps,
+        "sigma_table": sigma_table(),
+        "sigmas": sigmas,
+        "timesteps": timesteps,
+    }
+
+
+def seva_plucker(world_from_cam: Tensor, K_normalised: Tensor, hw: tuple[int, int]) -> dict[str, Tensor]:
+    """SEVA's ray maps relative to camera 0, in both modes, under the plain names and those that name the size."""
+    height, width = (int(size) for size in hw)
+    maps = {
+        "plucker_rel_true": plucker_maps(world_from_cam, K_normalised, (height, width)),
+        "plucker_rel_false": plucker_maps(world_from_cam, K_normalised, (height, width), keep_source_translation=False),
+    }
+    return maps | {f"{name}_{height}x{width}": value for name, value in maps.items()}
