@@ -105,7 +105,10 @@ def _metric_scaffold(sample: EvaluationSample, distance: Tensor, config: Scaffol
     """Lifts a distance map after its median is brought to the truth's, with the true sky far away."""
     ground = sample.sky < 0.5
     scaled = distance * (sample.distance[ground].median() / distance[ground].median())
-    far = config.sky_factor * float(sample.distance[ground].quantile(0.99))
+    far = max(
+        config.sky_factor * float(sample.distance[ground].quantile(0.99)),
+        config.sky_medians * float(sample.distance[ground].median()),
+    )
     return lift_panorama(sample.rgb, torch.where(ground, scaled, torch.full_like(scaled, far)), sample.sky, config)
 
 

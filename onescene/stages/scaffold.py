@@ -37,8 +37,10 @@ class ScaffoldConfig:
     turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
     mirror: bool = True  # average with the mirrored panorama too
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
-    sky_factor: float = 4.0  # sky stands this many times beyond the farthest percentile of the ground
-    edge_threshold: float = 0.12  # log range that counts as a depth edge
+    sky_threshold: float = 0.7  # a pixel is sky above this probability: ground far away is worse than sky nearby
+    sky_factor: float = 1.5  # sky stands this many times beyond the 99th percentile of the ground
+    sky_medians: float = 5.0  # and at least this many median distances away
+    edge_threshold: float = 0.25  # log range that counts as a depth edge
     colour_steps: int = 4  # rounds of matching the colours to the anchors, against the blur of splatting
     lift: LiftConfig = field(default_factory=LiftConfig)
 
@@ -96,12 +98,13 @@ def place_sky(
     distance: Float[Tensor, "h w"], sky: Float[Tensor, "h w"], config: ScaffoldConfig
 ) -> tuple[Float[Tensor, "h w"], float]:
     """Scales the ground to the wanted median and moves the sky far away; returns it with metres per unit."""
-    ground = distance[sky < 0.5]
+    is_sky = sky >= config.sky_threshold
+    ground = distance[~is_sky]
     ground = ground if ground.numel() >= distance.numel() // 100 else distance.flatten()
     scale = float(ground.median()) / config.median_distance
     far = float(ground.quantile(0.99)) / scale if ground.numel() < 16_000_000 else float(ground.max()) / scale
-    far = max(config.sky_factor * far, 20 * config.median_distance)
-    return torch.where(sky >= 0.5, torch.full_like(distance, far), distance / scale), scale
+    far = max(config.sky_factor * far, config.sky_medians * config.median_distance)
+    return torch.where(is_sky, torch.full_like(distance, far), distance / scale), scale
 
 
 def face_distance_from_panorama(
@@ -164,7 +167,8 @@ def run(
     fine_hw = (min(height, DISTANCE_MAX_HEIGHT), min(width, 2 * DISTANCE_MAX_HEIGHT))
     guide = resize_panorama(panorama, fine_hw)
     fine = joint_bilateral_upsample(torch.stack((coarse_log, coarse_sky)), guide)
-    distance = sharpen_edges(fine[0], threshold=config.edge_threshold).exp()
+    radius = max(1, round(fine_hw[0] / config.network_px))  # one coarse pixel
+    distance = sharpen_edges(fine[0], radius=radius, threshold=config.edge_threshold).exp()
     distance, scale = place_sky(distance, fine[1], config)
     return lift_panorama(panorama, distance, fine[1], config, metres_per_unit=scale)
 
@@ -190,7 +194,7 @@ def lift_panorama(
     """
     anchors = cut_anchors(panorama, AnchorsConfig(config.face_px, config.fov_deg))
     face_distance = face_distance_from_panorama(distance, config.face_px, config.fov_deg, config.lift.edge_ratio)
-    sky_map = (sky >= 0.5).to(distance)[None]
+    sky_map = (sky >= config.sky_threshold).to(distance)[None]
     face_sky = faces_from_panorama(sky_map, config.face_px, config.fov_deg, mode="nearest")[:, 0] > 0.5
     gaussians = lift_faces(anchors.faces, face_distance, face_sky, config.fov_deg, config.lift)
     gaussians = match_colours(gaussians, anchors.faces, config.fov_deg, config.colour_steps)

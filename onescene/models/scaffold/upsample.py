@@ -61,22 +61,34 @@ def joint_bilateral_upsample(
 
 
 def sharpen_edges(
-    log_distance: Float[Tensor, "height width"], *, threshold: float = 0.12, iterations: int = 6
+    log_distance: Float[Tensor, "height width"],
+    *,
+    radius: int = 2,
+    threshold: float = 0.25,
+    share: float = 0.5,
+    iterations: int = 4,
 ) -> Float[Tensor, "height width"]:
     """Snaps the ramp across a depth edge to its nearer side, so that no curtain hangs between front and back.
 
-    Kramer and Bruckner's toggle mapping in a 5x5 window, only where the window's range exceeds ``threshold``.
+    Kramer and Bruckner's toggle mapping. A ramp is where a small window already spans most of what a window three
+    times as wide spans: across an edge both see front and back, on a slanted surface the wide one sees more.
 
     Args:
         log_distance: On a panorama [log of any unit].
-        threshold: Smallest range within the window that counts as an edge [log].
-        iterations: Repetitions; each moves a ramp's end by up to two pixels.
+        radius: Of the small window [pixels]; about the width of one coarse pixel.
+        threshold: Smallest range within the small window that counts as an edge [log].
+        share: Smallest range of the small window over that of the wide one.
+        iterations: Repetitions; each moves a ramp's end by up to ``radius`` pixels.
     """
+
+    def window(x: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        padded = pad_panorama(x, reach)
+        return F.max_pool2d(padded, 2 * reach + 1, stride=1), -F.max_pool2d(-padded, 2 * reach + 1, stride=1)
+
     x = log_distance[None]
     for _ in range(iterations):
-        padded = pad_panorama(x, 2)
-        high = F.max_pool2d(padded, 5, stride=1)
-        low = -F.max_pool2d(-padded, 5, stride=1)
-        steep = (high - low > threshold) & ((high - 2 * x + low).abs() > 1e-3 * (high - low))
-        x = torch.where(steep, torch.where(high - x < x - low, high, low), x)
+        high, low = window(x, radius)
+        wide_high, wide_low = window(x, 3 * radius)
+        ramp = (high - low > threshold) & (high - low > share * (wide_high - wide_low))
+        x = torch.where(ramp, torch.where(high - x < x - low, high, low), x)
     return x[0]
