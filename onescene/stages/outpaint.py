@@ -34,6 +34,7 @@ RISE_DEG, FALL_DEG = 5.0, 9.0  # mirrored structure fades into the cap over this
 RIM_DEG = 5.0  # height of the band whose colours a cap takes
 POLE_DEG = 45.0  # from the rim to where a cap has one colour
 SKY_CONTRAST = 8.0  # bright colours spread further above: what stands in front of sky or ceiling is darker
+GROUND_CONTRAST = 8.0  # grey colours spread further below: what stands on the ground is more colourful
 
 
 def degrees(height: int) -> float:
@@ -240,11 +241,11 @@ def cap(strip: Strip, columns: slice, upper: bool) -> np.ndarray:
     """
     height = strip.image.shape[0]
     rim = rim_colours(strip, upper)
-    luma = rim @ LUMA
-    own, own_luma = rim[columns], luma[columns]
-    pole = np.median(own[own_luma >= np.quantile(own_luma, 0.35)] if upper else own, axis=0)
-    luma = np.minimum(luma, np.quantile(luma, 0.75))  # a window or a lamp does not outshine the ceiling
-    weight = np.exp((SKY_CONTRAST if upper else 0.0) * (luma - luma.max())) + 0.004
+    score = SKY_CONTRAST * (rim @ LUMA) if upper else -GROUND_CONTRAST * np.ptp(rim, axis=1)
+    own, own_score = rim[columns], score[columns]
+    pole = np.median(own[own_score >= np.quantile(own_score, 0.4)], axis=0)
+    score = np.minimum(score, np.quantile(score, 0.75))  # a window or a lamp does not outshine the ceiling
+    weight = np.exp(score - score.max()) + 0.004
     latitude = (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi
     away = (strip.above if upper else strip.below) / degrees(height)
     # around the pole every longitude is the same place
