@@ -99,7 +99,7 @@ def make_step(name: str, job: Job) -> Step:
     out, settings = job.out, job.settings
     if name == layout.PANORAMA:
         if job.panorama is not None:
-            return panorama.given_panorama_step(job.panorama, settings)
+            return panorama.given_panorama_step(job.panorama)
         return panorama.panorama_step(job.photo, settings)
     source = job.panorama if layout.PANORAMA not in job.steps and job.panorama else layout.panorama_file(out)
     makers: dict[str, Callable[[], Step]] = {

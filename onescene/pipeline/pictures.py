@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from onescene.io.images import load_photo, save_image
+from onescene.io.images import load_image, save_image
 from onescene.pipeline.workspace import open_workspace
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -38,7 +38,7 @@ def read_pairs(predicted: str | Path, true: str | Path) -> Iterable[tuple[str, T
         differing = sorted(set(names) ^ set(_names(Path(true))))
         raise ValueError(f"the folders must hold pictures of the same names, but only one has {differing[0]}")
     for name in names:
-        a, b = load_photo(Path(predicted) / name, min_px=1), load_photo(Path(true) / name, min_px=1)
+        a, b = load_image(Path(predicted) / name), load_image(Path(true) / name)
         if a.shape != b.shape:
             raise ValueError(f"{name} must have one size in both folders, got {_hw(a)} and {_hw(b)}")
         yield name, a, b

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onescene.geometry.cubemap import FACES
 from onescene.io.images import load_panorama, save_image
-from onescene.pipeline.layout import ANCHORS
+from onescene.pipeline.layout import ANCHORS, PANORAMA_MAX_PX
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import anchors
@@ -17,7 +17,7 @@ def anchors_step(panorama: Path, settings: RunSettings) -> Step:
     config = anchors.AnchorsConfig(face_px=settings.face_px, fov_deg=settings.anchor_fov_deg)
 
     def make(context: StepContext) -> None:
-        out = anchors.run(load_panorama(context.inputs["panorama"]), config)
+        out = anchors.run(load_panorama(context.inputs["panorama"], max_height_px=PANORAMA_MAX_PX), config)
         for name, face in zip(FACES, out.faces, strict=True):
             save_image(face, context.folder / f"{name}.png")
 

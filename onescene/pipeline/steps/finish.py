@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from onescene.io.atomic import atomic_write_text
+from onescene.io.atomic import atomic_path, atomic_write_text
 from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians
-from onescene.io.images import load_panorama, load_photo, save_figure
+from onescene.io.images import load_distance, load_image, load_panorama, load_photo
 from onescene.io.video import save_video
 from onescene.pipeline.layout import anchor_files, cameras_file, distance_file, panorama_file, scene_file, view_name
 from onescene.pipeline.settings import RunSettings
@@ -22,6 +21,7 @@ from onescene.splatting import render
 from onescene.viewer import scene_html
 
 OVERVIEW_VIEWS = 6
+OVERVIEW_DPI = 130  # 1560 pixels across
 
 
 def page_step(out: Path) -> Step:
@@ -71,17 +71,17 @@ def overview_step(out: Path, photo: Path | None, count: int) -> Step:
     pictures = {view_name(v): cameras_file(out).with_name(view_name(v)) for v in chosen}
     inputs = {"panorama": panorama_file(out), "distance": distance_file(out), **anchor_files(out), **pictures}
 
-    def make(context: StepContext) -> dict[str, Any] | None:
+    def make(context: StepContext) -> None:
         read = context.inputs
-        distance = torch.from_numpy(np.load(read["distance"]))
         figure = overview_figure(
-            load_photo(read["photo"]) if photo else None,
+            load_photo(read["photo"]).rgb if photo else None,
             load_panorama(read["panorama"]),
-            torch.stack([load_photo(read[face], min_px=1) for face in anchor_files(out)]),
-            colour_distance(distance),
-            [load_photo(read[name], min_px=1) for name in pictures],
+            torch.stack([load_image(read[face]) for face in anchor_files(out)]),
+            colour_distance(load_distance(read["distance"])),
+            [load_image(read[name]) for name in pictures],
         )
-        save_figure(figure, context.folder / "overview.png")
+        with atomic_path(context.folder / "overview.png") as path:
+            figure.savefig(path, dpi=OVERVIEW_DPI)
 
     return Step(
         name="overview.png",

@@ -8,20 +8,26 @@ from typing import Any
 import torch
 
 from onescene.io.images import load_panorama, load_photo, save_image, save_mask
-from onescene.pipeline.layout import PANORAMA
+from onescene.pipeline.layout import PANORAMA, PANORAMA_MAX_PX
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import panorama
+
+FOV_RANGE_DEG = (10.0, 170.0)  # a camera's own note outside of it is not believed
 
 
 def panorama_step(photo: Path, settings: RunSettings) -> Step:
     """Outpaints the photo."""
 
     def make(context: StepContext) -> dict[str, Any]:
+        read = load_photo(context.inputs["photo"])
+        fov_deg, source = settings.fov_deg, "given"
+        if fov_deg is None and read.fov_deg is not None and FOV_RANGE_DEG[0] < read.fov_deg < FOV_RANGE_DEG[1]:
+            fov_deg, source = read.fov_deg, "exif"
         config = panorama.PanoramaConfig(
-            height_px=settings.panorama_height, fov_deg=settings.fov_deg, seed=settings.seed
+            height_px=settings.panorama_height, fov_deg=fov_deg, fov_source=source, seed=settings.seed
         )
-        out = panorama.run(load_photo(context.inputs["photo"]), config, context.progress)
+        out = panorama.run(read.rgb, config, context.progress)
         save_image(out.panorama, context.folder / "panorama.png")
         save_mask(out.mask, context.folder / "mask.png")
         return {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source}
@@ -37,11 +43,11 @@ def panorama_step(photo: Path, settings: RunSettings) -> Step:
     )
 
 
-def given_panorama_step(file: Path, settings: RunSettings) -> Step:
+def given_panorama_step(file: Path) -> Step:
     """Takes a panorama as it is; nothing of it is generated."""
 
     def make(context: StepContext) -> dict[str, Any]:
-        image = load_panorama(context.inputs["panorama"], max_height=4 * settings.panorama_height)
+        image = load_panorama(context.inputs["panorama"], max_height_px=PANORAMA_MAX_PX)
         save_image(image, context.folder / "panorama.png")
         save_mask(torch.zeros(image.shape[-2:], dtype=torch.bool), context.folder / "mask.png")
         return {"method": "given"}
@@ -51,6 +57,5 @@ def given_panorama_step(file: Path, settings: RunSettings) -> Step:
         folder=PANORAMA,
         make=make,
         inputs={"panorama": file},
-        parameters={"panorama_height": settings.panorama_height},
         code=(__name__,),
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from onescene.io.gaussians import save_gaussians
-from onescene.io.images import load_panorama, save_distance
+from onescene.io.images import load_panorama, save_distance, save_image
 from onescene.models.loading import load_scaffold, shipped_scaffold_path
-from onescene.pipeline.layout import SCAFFOLD
+from onescene.pipeline.layout import PANORAMA_MAX_PX, SCAFFOLD
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
+from onescene.plots import colour_distance
 from onescene.stages import scaffold
 
 
@@ -23,9 +24,12 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
 
     def make(context: StepContext) -> dict[str, Any]:
         network, file = load_scaffold(weights)
-        out = scaffold.run(load_panorama(context.inputs["panorama"]), network, config, context.progress)
+        out = scaffold.run(
+            load_panorama(context.inputs["panorama"], max_height_px=PANORAMA_MAX_PX), network, config, context.progress
+        )
         save_gaussians(out.gaussians, context.folder / "gaussians.ply")
         save_distance(out.distance, context.folder / "distance.npy")
+        save_image(colour_distance(out.distance), context.folder / "distance.png")
         used = {"name": file.name, "file": file.path.name, "sha256": file.sha256, "licence": file.licence}
         return {"gaussians": len(out.gaussians), "metres_per_unit": out.metres_per_unit, "weights": [used]}
 

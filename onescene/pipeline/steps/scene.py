@@ -11,7 +11,7 @@ import torch
 from onescene.geometry.cubemap import face_cameras
 from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
-from onescene.io.images import load_photo
+from onescene.io.images import load_image
 from onescene.pipeline.layout import HOLES_FILE, SCENE, anchor_files, cameras_file, scaffold_file, view_name
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
@@ -39,12 +39,12 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
     def make(context: StepContext) -> dict[str, Any]:
         read = context.inputs
         gaussians, seen = load_gaussians(read["gaussians"]), load_cameras(read["cameras"])[chosen]
-        rgb = torch.stack([load_photo(read[name], min_px=1) for name in pictures])
+        rgb = torch.stack([load_image(read[name]) for name in pictures])
         with np.load(read["holes"]) as stored:
             alpha = torch.from_numpy(stored["alpha"][chosen]).float() / 255
             depth_z = torch.from_numpy(stored["depth_z"][chosen]).float()
         whole = refine.add_hole_gaussians(gaussians, rgb, alpha, depth_z, seen)
-        anchors = torch.stack([load_photo(read[face], min_px=1) for face in anchor_files(out)])
+        anchors = torch.stack([load_image(read[face]) for face in anchor_files(out)])
         at_centre = face_cameras(anchors.shape[-1], settings.anchor_fov_deg)
         config = refine.RefineConfig(
             steps=settings.refine_steps, seed=settings.seed, check_every=settings.refine_steps or 1

@@ -12,7 +12,7 @@ import torch
 from onescene.geometry.trajectories import fit_trajectory_scale, make_trajectory
 from onescene.io.cameras import load_cameras, save_cameras
 from onescene.io.gaussians import load_gaussians
-from onescene.io.images import save_image
+from onescene.io.images import load_distance, save_image
 from onescene.io.video import save_video
 from onescene.pipeline.layout import HOLES_FILE, VIEWS, view_name
 from onescene.pipeline.settings import RunSettings
@@ -47,7 +47,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
         if cameras_file:
             cameras = load_cameras(context.inputs["cameras"])
         else:
-            cameras = trajectory_cameras(settings, torch.from_numpy(np.load(context.inputs["distance"])))
+            cameras = trajectory_cameras(settings, load_distance(context.inputs["distance"]))
         scene = load_gaussians(context.inputs["gaussians"])
         save_video(_written(scene, cameras, config, context), context.folder / "flythrough.mp4", settings.fps)
         names = [view_name(v) for v in range(len(cameras))]
