@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CHROMIUM = next(
@@ -108,6 +110,15 @@ class Browser:
     def open(self, path: Path) -> None:
         """Opens a file."""
         self.send("Page.navigate", url=path.resolve().as_uri())
+
+    @contextmanager
+    def prepared(self, script: str) -> Iterator[None]:
+        """Runs a script at the start of every page that is opened meanwhile."""
+        added = self.send("Page.addScriptToEvaluateOnNewDocument", source=script)
+        try:
+            yield
+        finally:
+            self.send("Page.removeScriptToEvaluateOnNewDocument", **added)
 
     def evaluate(self, script: str, timeout: float = 60.0):
         """The value of a JavaScript expression; promises are awaited."""

@@ -2,8 +2,8 @@
 
 A live view is an ``<iframe srcdoc>``: unlike widgets it survives export to HTML, but it carries its data, several
 megabytes. When a notebook is executed by a program (papermill, nbconvert, pytest, ``onescene batch``), a JPEG of some
-tens of kilobytes takes its place, so that executed notebooks stay small. :func:`is_interactive` decides; the environment
-variable ``ONESCENE_BATCH`` overrules it (``1``: stills, ``0``: live).
+tens of kilobytes takes its place, so that executed notebooks stay small. :func:`is_interactive` decides; the
+environment variable ``ONESCENE_BATCH`` overrules it (``1``: stills, ``0``: live).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ BATCH_PROGRAMS = frozenset(
 BATCH_PROGRAMS |= {"pytest", "py.test", "onescene"}
 FOV_Y_DEG = 60.0  # the viewer's own default
 STILL_WIDTH_PX = 640
+STILL_QUALITY = 80  # JPEG; a committed notebook may hold 400 kB in all
 
 
 def is_interactive() -> bool:
@@ -63,7 +64,7 @@ def still_jpeg(gaussians: Gaussians, camera: Cameras) -> bytes:
     from onescene.splatting import render  # imported late: compiles kernels
 
     with torch.no_grad():
-        return jpeg_bytes(render(gaussians, camera[0].to(gaussians.means)).rgb[0])
+        return jpeg_bytes(render(gaussians, camera[0].to(gaussians.means)).rgb[0], quality=STILL_QUALITY)
 
 
 def _frame(page: str, height_px: int) -> HTML:
@@ -114,6 +115,6 @@ def show_panorama(panorama: Float[Tensor, "3 height width"], height_px: int = 36
     """
     check_panorama(panorama)
     if not is_interactive():
-        jpeg = jpeg_bytes(panorama, max_width=STILL_WIDTH_PX)
+        jpeg = jpeg_bytes(panorama, max_width=STILL_WIDTH_PX, quality=STILL_QUALITY)
         return Image(data=jpeg, format="jpeg", alt=title or "The panorama")
     return _frame(panorama_html(panorama, title=title or "Panorama", max_width=2048), height_px)

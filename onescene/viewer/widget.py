@@ -19,8 +19,8 @@ STILL_HW = (360, 640)
 class SceneWidget(anywidget.AnyWidget):
     """A live scene whose camera is shared with Python.
 
-    ``widget.cameras`` is the camera that the person flies, as :class:`onescene.types.Cameras`; assigning to it moves the
-    view. ``widget.observe(handler, "camera")`` calls a handler on every change (at most ten times a second).
+    ``widget.cameras`` is the camera that the person flies, as :class:`onescene.types.Cameras`; assigning to it moves
+    the view. ``widget.observe(handler, "camera")`` calls a handler on every change (at most ten times a second).
 
     Where no one is watching (see :func:`onescene.viewer.notebook.is_interactive`) nothing is sent to a browser and the
     widget displays as a still picture from its camera.

@@ -35,7 +35,10 @@ export class SceneViewer {
     this.commands = this.makeCommands();
     this.overlay = new Overlay(root, this.meta, this.commands);
     this.listen();
-    this.loaded = this.load().catch((error) => { this.overlay.fail(error.message); throw error; });
+    this.load().catch((error) => {
+      console.error(error);
+      this.overlay.fail(error.message);
+    });
   }
 
   // What keys and buttons do, in the order of the buttons.
@@ -241,7 +244,7 @@ export class SceneViewer {
   frame(now) {
     this.running = false;
     if (this.closed || !this.renderer) return;
-    const seconds = this.last === null ? 1 / 60 : Math.min(0.1, (now - this.last) / 1000);
+    const seconds = this.last === null ? 1 / 60 : Math.min(0.3, (now - this.last) / 1000);
     if (this.drew && this.last !== null) this.frameSeconds += 0.15 * ((now - this.last) / 1000 - this.frameSeconds);
     const moving = this.move(seconds);
     this.adapt(moving);

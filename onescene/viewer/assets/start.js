@@ -36,7 +36,7 @@ export function renderWidget({ model, el }) {
   function mount() {
     viewer?.close();
     const meta = model.get("meta"), data = model.get("data");
-    root.style.height = `${meta.height_px}px`;
+    Object.assign(root.style, { height: `${meta.height_px}px`, borderRadius: "8px" });
     viewer = new SceneViewer(root, {
       meta,
       chunk: async (k) => {

@@ -1,0 +1,525 @@
+"""The viewer: packing loses what it says it loses, pages need no network, Chromium draws what the renderer draws."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from browser import CHROMIUM, Browser
+from PIL import Image
+
+from onescene.splatting import render
+from onescene.types import SH_C0, Cameras, Gaussians
+from onescene.viewer import SceneWidget, notebook, packing, panorama_html, scene_html, show_panorama, show_scene
+from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
+from onescene.viewer.html import SCENE_SCRIPTS, bundle
+
+RED, GREEN, BLUE, YELLOW = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0)
+
+
+def random_gaussians(n: int, seed: int = 0, sky: bool = False) -> Gaussians:
+    """A cloud around the origin, a fifth of it a far sky on request."""
+    g = torch.Generator().manual_seed(seed)
+    means = torch.randn(n, 3, generator=g)
+    if sky:
+        means[: n // 5] *= 60
+    return Gaussians(
+        means=means,
+        quats=torch.randn(n, 4, generator=g),
+        scales=0.02 + 0.1 * torch.rand(n, 3, generator=g),
+        opacities=torch.rand(n, generator=g),
+        sh=(torch.rand(n, 1, 3, generator=g) - 0.5) / SH_C0,
+    )
+
+
+def blobs(positions: list[tuple], colours: list[tuple], scale: float = 0.2, opacity: float = 0.95) -> Gaussians:
+    """Round Gaussians of given colours."""
+    n = len(positions)
+    return Gaussians(
+        means=torch.tensor(positions),
+        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        scales=torch.full((n, 3), scale),
+        opacities=torch.full((n,), opacity),
+        sh=((torch.tensor(colours) - 0.5) / SH_C0)[:, None],
+    )
+
+
+def camera(position=(0.0, 0.0, 0.0), yaw=0.0, pitch=0.0, roll=0.0, fov_deg=60.0, hw=(96, 128)) -> Cameras:
+    """A camera by angles [radians]; the field of view spans the height."""
+    s, c, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+    forward, level = torch.tensor([s * cp, -sp, c * cp]), torch.tensor([c, 0.0, -s])
+    right = math.cos(roll) * level + math.sin(roll) * torch.linalg.cross(forward, level)
+    matrix = torch.eye(4)
+    matrix[:3, :3] = torch.stack((right, torch.linalg.cross(forward, right), forward), dim=1)
+    matrix[:3, 3] = torch.tensor(position)
+    f = 0.5 * hw[0] / math.tan(math.radians(fov_deg) / 2)
+    return Cameras(
+        world_from_cam=matrix[None], K=torch.tensor([[[f, 0, hw[1] / 2], [0, f, hw[0] / 2], [0, 0, 1]]]), hw=hw
+    )
+
+
+# ---- packing
+
+
+@pytest.mark.parametrize("sky", [False, True])
+@pytest.mark.parametrize("n", [1, 300, 3000])
+def test_packing_keeps_every_value_within_its_step(n: int, sky: bool) -> None:
+    gaussians = random_gaussians(n, sky=sky)
+    packed = packing.pack(gaussians)
+    result = packing.unpack(packed)
+    assert packed.count == len(result) == n
+    order = packing.morton_order(gaussians.means.numpy(), np.zeros(3, np.float32), packed.radius_world)
+    true = gaussians.select(torch.from_numpy(order))
+    for first in range(0, n, packing.BLOCK):
+        block = slice(first, first + packing.BLOCK)
+        extent = np.ptp(true.means[block].numpy(), axis=0)
+        error = (result.means - true.means)[block].abs().numpy().max(axis=0)
+        assert (error <= 0.5 * extent / packing.POSITION_MAX + 1e-5 * abs(true.means[block]).max().item()).all()
+        log_extent = np.ptp(true.scales[block].log().numpy(), axis=0)
+        log_error = (result.scales / true.scales).log()[block].abs().numpy().max(axis=0)
+        assert (log_error <= 0.5 * log_extent / 255 + 1e-5).all()
+    unit = torch.nn.functional.normalize(true.quats, dim=1)
+    # Three components off by half a step; the largest, which follows from them, by at most three half steps.
+    half_angle = math.sqrt(3 + 9) * 0.5 * 2 * packing.QUAT_LIMIT / packing.QUAT_MAX
+    assert ((unit * result.quats).sum(1).abs() >= math.cos(half_angle)).all()
+    step = 0.5 / 255 + 1e-6
+    torch.testing.assert_close(result.rgb, true.rgb, atol=step, rtol=0)
+    torch.testing.assert_close(result.opacities, true.opacities, atol=step, rtol=0)
+
+
+def test_packing_twice_changes_nothing_more() -> None:
+    once = packing.unpack(packing.pack(random_gaussians(700)))
+    # The second order may differ within a cell of the curve: compare by position.
+    twice = packing.unpack(packing.pack(once))
+    a, b = (g.select(torch.from_numpy(np.lexsort(g.means.numpy().round(3).T))) for g in (once, twice))
+    torch.testing.assert_close(a.means, b.means, atol=2e-4, rtol=0)
+    torch.testing.assert_close(a.rgb, b.rgb, atol=1e-6, rtol=0)
+
+
+def test_morton_order_walks_octant_by_octant() -> None:
+    corners = np.array([(x, y, z) for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)], np.float32)
+    shuffled = np.random.default_rng(0).permutation(8)
+    order = packing.morton_order(corners[shuffled], np.zeros(3, np.float32), 3.0)
+    np.testing.assert_array_equal(shuffled[order], np.arange(8))
+
+
+def test_zero_quaternion_is_the_identity_and_signs_do_not_matter() -> None:
+    gaussians = blobs([(0, 0, 1.0), (0, 0, 1.0)], [RED, RED])
+    quats = torch.tensor([[0.0, 0, 0, 0], [-0.5, -0.5, 0.5, -0.5]])
+    result = packing.unpack(packing.pack(Gaussians(**{**vars(gaussians), "quats": quats})))
+    expected = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, -0.5, 0.5]])
+    torch.testing.assert_close(result.quats, expected, atol=0.006, rtol=0)
+
+
+def test_harmonics_are_baked_for_the_start() -> None:
+    gaussians = blobs([(0, 0, 2.0), (0, 0, -2.0)], [(0.5, 0.5, 0.5)] * 2)
+    sh = torch.cat((gaussians.sh, torch.zeros(2, 3, 3)), dim=1)
+    sh[:, 2, 0] = 0.3  # the coefficient that follows z: one side redder, the other less red
+    lit = packing.unpack(packing.pack(Gaussians(**{**vars(gaussians), "sh": sh})))
+    red = lit.rgb[lit.means[:, 2].argsort(), 0]
+    torch.testing.assert_close(red, 0.5 + 0.3 * 0.4886025 * torch.tensor([-1.0, 1.0]), atol=0.003, rtol=0)
+
+
+def test_thinning_keeps_the_covered_area() -> None:
+    gaussians = random_gaussians(4000)
+    fewer = packing.thin(gaussians, 1000)
+    assert len(fewer) == 1000
+    area = [float((g.scales[:, 0] * g.scales[:, 1]).sum()) for g in (gaussians, fewer)]
+    assert area[1] == pytest.approx(area[0], rel=0.06)
+    assert packing.thin(gaussians, 4000) is gaussians
+    with pytest.raises(ValueError, match="max_gaussians must be >= 1, got 0"):
+        packing.thin(gaussians, 0)
+
+
+def test_bad_gaussians_are_refused() -> None:
+    good = random_gaussians(3)
+    with pytest.raises(ValueError, match="at least one Gaussian, got 0"):
+        packing.pack(good.select(torch.zeros(3, dtype=torch.bool)))
+    with pytest.raises(ValueError, match=r"gaussians\.scales must be finite"):
+        packing.pack(Gaussians(**{**vars(good), "scales": good.scales * float("nan")}))
+
+
+# ---- pages
+
+
+class Elements(HTMLParser):
+    """Collects start tags and the text of elements with an id."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.text, self._id = [], {}, None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        self._id = attributes.get("id", tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._id = None
+
+    def handle_data(self, data: str) -> None:
+        self.text[self._id] = self.text.get(self._id, "") + data
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 16, 3), 200, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def assert_loads_nothing(page: str) -> None:
+    code = re.sub(r'(<script type="text/plain" id="[\w-]+">)[^<]*', r"\1", page)  # base64 may hold any letters
+    assert not re.search(r"(https?:)?//\w", code), "an address"
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|EventSource|importScripts|sendBeacon)\b|import\(", code)
+    for tag, attributes in Elements(code).tags:
+        assert "src" not in attributes, tag
+        assert attributes.get("href", "data:,") == "data:,", tag
+    assert "default-src 'none'" in code
+
+
+def test_a_page_loads_nothing(png: bytes) -> None:
+    path = Cameras.cat([camera(), camera((0, 0, 1.0))])
+    assert_loads_nothing(scene_html(random_gaussians(50), cameras=path, panorama_png=png))
+    assert_loads_nothing(panorama_html(torch.rand(3, 8, 16)))
+
+
+def test_a_page_holds_the_scene(png: bytes) -> None:
+    n, title = packing.CHUNK + 1000, "</title><script>alert(1)</script> & {{css}} “Küche”"
+    path = Cameras.cat([camera(), camera((0, 0, 1.0), yaw=0.4)])
+    page = scene_html(
+        random_gaussians(n), cameras=path, start_camera=camera((0.1, 0.2, 0.3)), title=title, panorama_png=png
+    )
+    elements = Elements(page)
+    meta = json.loads(elements.text["meta"])
+    assert (meta["count"], meta["chunks"], meta["title"]) == (n, 2, title)
+    assert html.unescape(elements.text["title"]) == title
+    assert [tag for tag, attributes in elements.tags if tag == "script" and not attributes] == ["script"]  # ours alone
+    chunks = tuple(base64.b64decode(elements.text[f"chunk-{k}"]) for k in range(2))
+    assert len(packing.unpack(packing.PackedScene(count=n, chunks=chunks, radius_world=1.0))) == n
+    assert base64.b64decode(elements.text["panorama"].split(",")[1]) == png
+    back = cameras_from_json(meta["path"])
+    torch.testing.assert_close(back.world_from_cam, path.world_from_cam)
+    torch.testing.assert_close(back.K, path.K)
+    assert back.hw == path.hw
+    assert len(page) < 32 * n
+
+
+def test_a_page_thins_on_request_and_refuses_other_bytes() -> None:
+    meta = json.loads(Elements(scene_html(random_gaussians(500), max_gaussians=100)).text["meta"])
+    assert meta["count"] == 100
+    with pytest.raises(ValueError, match="panorama_png must be the bytes of a PNG or JPEG"):
+        scene_html(random_gaussians(5), panorama_png=b"GIF89a")
+
+
+def test_the_bundle_is_one_script() -> None:
+    script = bundle(SCENE_SCRIPTS)
+    assert not re.search(r"^\s*(import|export)\b", script, re.M)
+    assert "</script" not in script and "{{" not in script
+    declared = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", script, re.M)
+    assert len(declared) == len(set(declared)) > 20  # all files share one scope
+
+
+def test_cameras_survive_json_with_their_own_intrinsics() -> None:
+    cameras = Cameras.cat([camera(fov_deg=50, yaw=1.0), camera((1.0, 2.0, 3.0), fov_deg=70, roll=0.3)])
+    back = cameras_from_json(json.loads(json.dumps(json_from_cameras(cameras))))
+    torch.testing.assert_close(back.world_from_cam, cameras.world_from_cam)
+    torch.testing.assert_close(back.K, cameras.K)
+    matrix = json_from_cameras(camera())["frames"][0]["transform_matrix"]
+    assert np.diag(matrix).tolist() == [1, -1, -1, 1]  # OpenGL: the camera's y up and z backward
+    with pytest.raises(ValueError, match="camera must hold fl_x"):
+        cameras_from_json({"frames": [{"transform_matrix": matrix}]})
+    with pytest.raises(ValueError, match="list of frames"):
+        cameras_from_json({})
+
+
+# ---- notebooks
+
+
+def test_batch_mode_leaves_small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONESCENE_BATCH", "1")
+    gaussians = blobs([(0, 0, 2.0)], [RED])
+    still = show_scene(gaussians, height_px=270)
+    image = Image.open(io.BytesIO(still.data)).convert("RGB")
+    assert image.size == (480, 270) and len(still.data) < 100_000
+    assert image.getpixel((240, 135))[0] > 200 > 60 > image.getpixel((240, 135))[1]
+    flat = Image.open(io.BytesIO(show_panorama(torch.rand(3, 700, 1400)).data))
+    assert flat.size == (640, 320)
+    widget = SceneWidget(gaussians, title="x")
+    bundle_, _ = widget._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(bundle_["image/jpeg"]))).size == (640, 360)
+    assert widget.comm is None and not widget.data  # nothing that a notebook would store
+
+
+def test_live_mode_gives_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONESCENE_BATCH", "0")
+    gaussians = random_gaussians(40)
+    frame = Elements(show_scene(gaussians, 300, title="<a>").data).tags[1]
+    assert frame[0] == "iframe" and frame[1]["height"] == "300"
+    assert frame[1]["srcdoc"] == scene_html(gaussians, title="<a>")
+    assert 'id="panorama"' in Elements(show_panorama(torch.rand(3, 8, 16)).data).tags[1][1]["srcdoc"]
+    widget = SceneWidget(gaussians, start_camera=camera((1.0, 0, 0)))
+    assert widget.comm is not None and widget.meta["chunk_bytes"] == [len(widget.data)]
+    torch.testing.assert_close(widget.cameras.world_from_cam[0, :3, 3], torch.tensor([1.0, 0, 0]))
+    moved = camera((0.5, -0.25, 2.0), yaw=0.7)
+    widget.cameras = moved
+    torch.testing.assert_close(widget.cameras.world_from_cam, moved.world_from_cam)
+    assert "export default" in widget._esm
+    widget.close()
+
+
+def test_who_is_watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONESCENE_BATCH", raising=False)
+    assert not notebook.is_interactive()  # no kernel
+    monkeypatch.setattr(notebook, "get_ipython", lambda: type("Shell", (), {"kernel": object()})())
+    for command, watched in (
+        (["python3", "/venv/bin/jupyter-lab"], True),
+        (["/venv/bin/python", "/venv/bin/papermill", "a.ipynb"], False),
+        (["python", "-m", "nbconvert", "--execute"], False),
+        (["/usr/bin/code"], True),
+    ):
+        parent = type("Parent", (), {"cmdline": lambda self, command=command: command})()
+        monkeypatch.setattr(
+            notebook.psutil, "Process", lambda parent=parent: type("P", (), {"parent": lambda s: parent})()
+        )
+        assert notebook.is_interactive() is watched, command
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_a_panorama_is_two_by_one() -> None:
+    for call in (panorama_html, show_panorama):
+        with pytest.raises(ValueError, match=r"panorama must have shape \[3, H, 2 H\], got \[3, 8, 8\]"):
+            call(torch.rand(3, 8, 8))
+
+
+# ---- in a browser
+
+HW = (96, 128)
+ROOMY_HW = (360, 640)  # where buttons do not cover the middle
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser(HW) as page:
+        yield page
+
+
+@pytest.fixture
+def open_scene(browser: Browser, tmp_path):
+    """Opens a scene and waits until it is drawn; afterwards the console is empty and nothing was loaded."""
+
+    def opener(gaussians: Gaussians, hw: tuple[int, int] = HW, **options) -> Browser:
+        path = tmp_path / "scene.html"
+        browser.resize(hw)
+        path.write_text(scene_html(gaussians, title="", **options), encoding="utf-8")
+        browser.console.clear()
+        browser.requests.clear()
+        browser.open(path)
+        browser.wait_for("window.onescene?.ready")
+        return browser
+
+    yield opener
+    assert browser.console == []
+    assert all(url.startswith(("file:", "blob:", "data:")) for url in browser.requests)
+
+
+def picture(browser: Browser, cameras: Cameras | None = None) -> torch.Tensor:
+    """What the viewer draws, [3, H, W]."""
+    if cameras is not None:
+        browser.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(cameras))})")
+    data = base64.b64decode(browser.evaluate("onescene.snapshot()").split(",")[1])
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
+
+
+def position(browser: Browser) -> list[float]:
+    return browser.evaluate("onescene.viewer.camera.position")
+
+
+def hold(browser: Browser, code: str, key: str, until: str) -> None:
+    """Holds a key until an expression is true."""
+    browser.key(code, key, True)
+    browser.wait_for(until, 20)
+    browser.key(code, key, False)
+
+
+@needs_browser
+def test_right_is_right_and_up_is_up(open_scene) -> None:
+    gaussians = blobs([(1.0, 0, 3), (-1.0, 0, 3), (0, -1.0, 3), (0, 1.0, 3)], [RED, GREEN, BLUE, YELLOW])
+    drawn = picture(open_scene(gaussians), camera())
+    height, width = HW
+    f = 0.5 * height / math.tan(math.radians(30))
+    step = round(f / 3)
+    for dx, dy, colour in ((1, 0, RED), (-1, 0, GREEN), (0, -1, BLUE), (0, 1, YELLOW)):
+        found = drawn[:, height // 2 + dy * step, width // 2 + dx * step]
+        torch.testing.assert_close(found, 0.95 * torch.tensor(colour), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn[:, 4, 4], torch.zeros(3))
+
+
+@needs_browser
+def test_chromium_draws_what_the_renderer_draws(open_scene) -> None:
+    gaussians = random_gaussians(packing.CHUNK + 3000)  # two chunks, the second with a part of a row
+    gaussians = Gaussians(**{**vars(gaussians), "scales": 0.25 * gaussians.scales})
+    page = open_scene(gaussians)
+    seen_by_page = packing.unpack(packing.pack(gaussians))
+    assert page.evaluate("onescene.count") == len(gaussians)
+    # The viewer fades out what is closer than 0.075 radii; the renderer draws it: cameras stand outside of the cloud.
+    views = [
+        camera((0, 0, -6.0)),
+        camera((5.0, 1.0, 0), yaw=-1.6, pitch=0.15, fov_deg=45),
+        camera((0, 5, 0.5), pitch=1.3, roll=0.6),
+    ]
+    for view in views:
+        drawn = picture(page, view)
+        with torch.no_grad():
+            true = render(seen_by_page, view).rgb[0].clamp(0, 1)
+        assert true.mean() > 0.05
+        # 8-bit blending rounds each of many layers: measured 54 dB on rooms, less on deep clouds.
+        assert -10 * (drawn - true).square().mean().log10() > 40
+        assert (drawn - true).abs().mean() < 1.5 / 255
+
+
+@needs_browser
+def test_the_nearer_one_hides_the_farther_from_both_sides(open_scene) -> None:
+    page = open_scene(blobs([(0, 0, 2.0), (0, 0, 4.0)], [RED, GREEN], scale=0.4, opacity=1.0))
+    centre = HW[0] // 2, HW[1] // 2
+    front = picture(page, camera())[:, *centre]
+    behind = picture(page, camera((0, 0, 6.0), yaw=math.pi))[:, *centre]
+    assert front[0] > 0.95 and front[1] < 0.05
+    assert behind[1] > 0.95 and behind[0] < 0.05
+
+
+@needs_browser
+def test_the_camera_goes_in_and_comes_out_unchanged(open_scene) -> None:
+    page = open_scene(random_gaussians(100), start_camera=camera((0.1, 0.2, -1.0), yaw=0.3, fov_deg=50))
+    start = cameras_from_json(page.evaluate("onescene.camera"))
+    torch.testing.assert_close(
+        start.world_from_cam, camera((0.1, 0.2, -1.0), yaw=0.3).world_from_cam, atol=1e-5, rtol=0
+    )
+    given = camera((0.3, -0.2, 0.1), yaw=2.5, pitch=-0.7, roll=0.4, fov_deg=43)
+    page.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(given))})")
+    back = cameras_from_json(page.evaluate("onescene.camera"))
+    torch.testing.assert_close(back.world_from_cam, given.world_from_cam, atol=2e-6, rtol=0)
+    torch.testing.assert_close(back.K, given.K, atol=1e-3, rtol=0)
+    assert back.hw == HW
+
+
+@needs_browser
+def test_keys_and_mouse_move_the_camera(open_scene) -> None:
+    page = open_scene(blobs([(0, 0, 3.0), (2, 0, 3), (-2, 0, 3), (0, 0, -3)], [RED] * 4), ROOMY_HW)
+    hold(page, "KeyW", "w", "onescene.viewer.camera.position[2] > 0.1")
+    assert position(page)[:2] == pytest.approx([0, 0], abs=1e-6)
+    hold(page, "KeyE", "e", "onescene.viewer.camera.position[1] < -0.1")  # up is -y
+    hold(page, "ArrowRight", "ArrowRight", "onescene.viewer.camera.position[0] > 0.1")
+    page.mouse("mousePressed", (300, 150), button="left", buttons=1, clickCount=1)
+    page.mouse("mouseMoved", (320, 160), button="left", buttons=1)
+    page.mouse("mouseReleased", (320, 160), button="left", clickCount=1)
+    f = 0.5 * ROOMY_HW[0] / math.tan(math.radians(30))
+    assert page.evaluate("onescene.viewer.camera.yaw") == pytest.approx(-20 / f, rel=0.02)  # the picture follows
+    assert page.evaluate("onescene.viewer.camera.pitch") == pytest.approx(10 / f, rel=0.02)
+    before = position(page)
+    page.mouse("mouseWheel", (320, 160), deltaX=0, deltaY=-100)
+    page.wait_for(f"Math.hypot(...onescene.viewer.camera.position.map((v, k) => v - {before}[k])) > 0.1", 20)
+    hold(page, "KeyR", "r", "Math.hypot(...onescene.viewer.camera.position) < 1e-6 && onescene.viewer.camera.yaw === 0")
+
+
+@needs_browser
+def test_orbit_keeps_the_distance(open_scene) -> None:
+    page = open_scene(blobs([(0, 0, 3.0)] * 20, [RED] * 20), ROOMY_HW)
+    hold(page, "KeyF", "f", "onescene.viewer.controls.mode === 'orbit'")
+    assert page.evaluate("onescene.viewer.controls.target.distance") == pytest.approx(3.0, rel=0.01)
+    page.mouse("mousePressed", (300, 150), button="left", buttons=1, clickCount=1)
+    page.mouse("mouseMoved", (350, 150), button="left", buttons=1)
+    page.mouse("mouseReleased", (350, 150), button="left", clickCount=1)
+    assert math.dist(position(page), (0, 0, 3.0)) == pytest.approx(3.0, rel=0.01)
+    assert abs(position(page)[0]) > 0.5
+
+
+@needs_browser
+def test_two_fingers_apart_move_forward(open_scene) -> None:
+    page = open_scene(blobs([(0, 0, 3.0)] * 4, [RED] * 4), ROOMY_HW)
+
+    def touch(kind: str, *points: tuple[int, int]) -> None:
+        listed = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+        page.send("Input.dispatchTouchEvent", type=kind, touchPoints=listed)
+
+    touch("touchStart", (300, 150), (340, 150))
+    touch("touchMove", (280, 150), (360, 150))
+    touch("touchEnd")
+    assert position(page)[2] > 0.3
+
+
+@needs_browser
+def test_the_trajectory_plays(open_scene) -> None:
+    path = Cameras.cat([camera((0.1 * k, 0, 0), fov_deg=50) for k in range(12)])
+    page = open_scene(random_gaussians(200), cameras=path)
+    hold(page, "Space", " ", "onescene.viewer.playing && onescene.viewer.camera.position[0] > 0.15")
+    assert page.evaluate("onescene.viewer.camera.fov") == pytest.approx(math.radians(50), abs=1e-3)
+    seconds = page.evaluate("onescene.viewer.path.seconds")
+    ends = [page.evaluate(f"onescene.viewer.path.at({t}).position[0]") for t in (0, seconds - 1e-6, seconds + 1e-6)]
+    assert ends == pytest.approx([0, 1.1, 1.1], abs=1e-3)  # an open path goes there and back
+    page.key("Space", " ", True)
+    page.key("Space", " ", False)
+    page.wait_for("!onescene.viewer.playing", 10)
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("HTMLCanvasElement.prototype.getContext = () => null;", "WebGL2"),
+        ("delete window.DecompressionStream;", "too old"),
+    ],
+)
+def test_missing_abilities_are_told(browser: Browser, tmp_path, broken: str, message: str) -> None:
+    (tmp_path / "scene.html").write_text(scene_html(random_gaussians(5)), encoding="utf-8")
+    with browser.prepared(broken):
+        browser.open(tmp_path / "scene.html")
+        browser.wait_for("document.querySelector('[role=alert]') !== null", 20)
+    assert message in browser.evaluate("document.querySelector('[role=alert]').textContent")
+
+
+@needs_browser
+def test_it_works_without_workers(browser: Browser, open_scene) -> None:
+    with browser.prepared("window.Worker = class { constructor() { throw new Error('none here'); } };"):
+        page = open_scene(blobs([(0, 0, 3.0)], [RED]))
+    assert picture(page, camera())[0, HW[0] // 2, HW[1] // 2] > 0.9
+
+
+@needs_browser
+def test_the_panorama_can_be_shown_instead(open_scene) -> None:
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:, 24:40] = (0, 0, 255)  # forward, 90 degrees wide
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    page = open_scene(blobs([(0, 0, 3.0)], [RED], scale=1.0), panorama_png=buffer.getvalue())
+    hold(page, "KeyP", "p", "onescene.viewer.panoramaMix === 1")
+    centre = picture(page)[:, HW[0] // 2, HW[1] // 2]
+    torch.testing.assert_close(centre, torch.tensor([0.0, 0, 1]), atol=0.02, rtol=0)
+
+
+@needs_browser
+def test_the_panorama_page_looks_where_it_should(browser: Browser, tmp_path) -> None:
+    panorama = torch.zeros(3, 64, 128)
+    panorama[2] = 0.5
+    panorama[0, :, 64:] = 0.8  # the right half is red
+    panorama[1, :32] = 0.8  # the upper half is green
+    (tmp_path / "panorama.html").write_text(panorama_html(panorama), encoding="utf-8")
+    browser.open(tmp_path / "panorama.html")
+    browser.wait_for("window.onescene?.view")
+    data = base64.b64decode(browser.evaluate("onescene.snapshot()").split(",")[1])
+    image = np.array(Image.open(io.BytesIO(data)).convert("RGB")) / 255
+    height, width = image.shape[:2]
+    quarter = {"upper left": (0, 1), "upper right": (1, 1), "lower left": (0, 0), "lower right": (1, 0)}
+    for name, (right, up) in quarter.items():
+        y, x = height // 4 if up else 3 * height // 4, 3 * width // 4 if right else width // 4
+        np.testing.assert_allclose(image[y, x], (0.8 * right, 0.8 * up, 0.5), atol=0.06, err_msg=name)
