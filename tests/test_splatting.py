@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
+import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
@@ -14,7 +16,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch.testing import assert_close
 
-from onescene.splatting import numba_compile, render, render_panorama
+from onescene.splatting import gsplat_backend, numba_compile, render, render_panorama
 from onescene.splatting.projection import project_gaussians, rotations_from_quats
 from onescene.splatting.render import _log_choice, choose_backend
 from onescene.splatting.sh import sh_basis, sh_colours
@@ -456,6 +458,19 @@ def test_auto_picks_and_says_so(caplog):
         "render(backend='auto') uses numba: float32 on the CPU",
         "render(backend='auto') uses torch: float64",
     ]
+
+
+def test_gsplat_without_its_kernels_is_refused(monkeypatch):
+    monkeypatch.setattr(gsplat_backend, "gsplat_works", lambda: False)
+    with pytest.raises(ValueError, match="needs gsplat with its CUDA kernels"):
+        gsplat_backend.render_gsplat(cloud(2), camera(), 0.01, math.inf)
+
+
+def test_a_broken_build_of_gsplat_is_said(monkeypatch, caplog):
+    broken = types.ModuleType("gsplat.cuda")  # has no kernels
+    monkeypatch.setitem(sys.modules, "gsplat.cuda", broken)
+    assert gsplat_backend.gsplat_works.__wrapped__() is False
+    assert "gsplat is of no use here" in caplog.text
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

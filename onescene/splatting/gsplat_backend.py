@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
+
 from jaxtyping import Float
 from torch import Tensor
 
 from onescene.splatting.projection import BLUR_PX2
 from onescene.types import Cameras, Gaussians
 
+logger = logging.getLogger(__name__)
+
 FARTHEST = 1e10  # gsplat's own default far plane
+
+
+@lru_cache(maxsize=1)
+def gsplat_works() -> bool:
+    """True if gsplat's CUDA kernels can be loaded; the first look may compile them, which takes minutes."""
+    try:
+        from gsplat.cuda import _backend
+    except Exception as error:  # a failing build raises whatever the compiler's wrapper stumbles on
+        logger.warning("gsplat is of no use here: %s: %s", type(error).__name__, error)
+        return False
+    return _backend._C is not None
 
 
 def render_gsplat(
@@ -20,12 +36,12 @@ def render_gsplat(
         RGB, depth_z and alpha.
 
     Raises:
-        ValueError: gsplat is not installed.
+        ValueError: gsplat is not installed or its kernels do not load.
     """
-    try:
-        from gsplat import rasterization
-    except ImportError as error:
-        raise ValueError(f"backend 'gsplat' needs the package gsplat, got {error}") from error
+    if not gsplat_works():
+        raise ValueError("backend 'gsplat' needs gsplat with its CUDA kernels, got none; use backend='torch'")
+    from gsplat import rasterization
+
     height, width = cameras.hw
     if len(gaussians) == 0 or len(cameras) == 0:
         black = gaussians.means.new_zeros(len(cameras), 5, height, width)

@@ -9,13 +9,13 @@ import logging
 import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.splatting.gsplat_backend import gsplat_works, render_gsplat
 from onescene.splatting.reference import render_reference
 from onescene.types import Cameras, Gaussians
 
@@ -87,8 +87,7 @@ def choose_backend(gaussians: Gaussians, cameras: Cameras, backend: str) -> Lite
         if camera_grad or means.dtype != torch.float32:
             chosen, reason = "torch", "gradients to cameras" if camera_grad else "float64"
         elif means.is_cuda:
-            has_gsplat = find_spec("gsplat") is not None
-            chosen, reason = ("gsplat", "CUDA") if has_gsplat else ("torch", "CUDA without gsplat")
+            chosen, reason = ("gsplat", "CUDA") if gsplat_works() else ("torch", "CUDA without gsplat's kernels")
         elif means.device.type == "cpu":
             chosen, reason = "numba", "float32 on the CPU"
         else:
@@ -144,7 +143,5 @@ def render(
 
         rgb, depth_z, alpha = render_numba(gaussians, cameras, near, far)
     else:
-        from onescene.splatting.gsplat_backend import render_gsplat
-
         rgb, depth_z, alpha = render_gsplat(gaussians, cameras, near, far)
     return RenderOutput(rgb=rgb, depth_z=depth_z, alpha=alpha)
