@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from onescene.cli import batch, data, doctor, evaluate, files, scene
+from onescene.cli import batch, data, doctor, evaluate, files, models, scene, train
 
 app = typer.Typer(
     name="onescene",
@@ -15,5 +15,5 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (scene, files, evaluate, data, batch, doctor):
+for module in (scene, files, evaluate, train, data, models, batch, doctor):
     module.register(app)

@@ -35,6 +35,38 @@ def depth(
 
 
 @group.command()
+def scaffold(
+    data: Annotated[Path, typer.Option(help="Folder made by `onescene data maps`.")],
+    split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights file; default: the shipped one.")] = None,
+    every: Annotated[int, typer.Option(help="Take every n-th panorama.")] = 1,
+    layout: Annotated[Path | None, typer.Option(help="Folder whose mean layout is a baseline too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama.")] = None,
+) -> int:
+    """Depth, seams and displaced views of a scaffold network, beside a sphere and the mean layout."""
+    import pandas as pd
+
+    from onescene.io.atomic import atomic_write_text
+    from onescene.models.loading import load_scaffold
+    from onescene.pipeline.evaluation import EvaluationConfig, MapSamples, evaluate, layout_of
+
+    if every < 1:
+        raise ValueError(f"--every must be >= 1, got {every}")
+    network, _ = load_scaffold(weights)
+    config = EvaluationConfig(layout=layout_of(layout) if layout else ())
+    rows = evaluate(
+        MapSamples(data, split, every), network, config, lambda row: typer.echo(f"{row['name']} done", err=True)
+    )
+    if not rows:
+        raise ValueError(f"no panorama to evaluate in {data}")
+    frame = pd.DataFrame(rows)
+    if out:
+        atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
+    _show({"panoramas": len(frame), "mean": frame.mean(numeric_only=True).to_dict()})
+    return 0
+
+
+@group.command()
 def images(
     predicted: Annotated[Path, typer.Argument(metavar="DIR_A", help="Folder of pictures.")],
     true: Annotated[Path, typer.Argument(metavar="DIR_B", help="Folder of the true ones, of the same names.")],

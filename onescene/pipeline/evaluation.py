@@ -87,6 +87,13 @@ def mean_layout(log_distance_rows: Iterator[tuple[np.ndarray, np.ndarray]], rows
     return total / np.maximum(count, 1)
 
 
+def layout_of(folder: str | Path, rows: int = 48) -> tuple[float, ...]:
+    """The mean layout of the training maps in a folder (see :func:`mean_layout`)."""
+    training = iterate_panoramas(folder, "train")
+    pairs = ((np.log(np.where(p.sky, 1.0, p.distance_m)), p.sky) for p in training)
+    return tuple(float(v) for v in mean_layout(pairs, rows))
+
+
 def _depth_row(predicted: Tensor, sample: EvaluationSample, prefix: str) -> dict[str, float]:
     mask = sample.sky < 0.5
     values = depth_metrics(predicted, sample.distance, mask=mask)
