@@ -12,10 +12,20 @@ from onescene.geometry.cubemap import face_cameras
 from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
 from onescene.io.images import load_image
-from onescene.pipeline.layout import HOLES_FILE, SCENE, anchor_files, cameras_file, scaffold_file, view_name
+from onescene.pipeline.layout import (
+    HOLES_FILE,
+    SCENE,
+    anchor_files,
+    cameras_file,
+    distance_file,
+    scaffold_file,
+    view_name,
+)
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import refine
+from onescene.stages.sheet import backing_sheet
+from onescene.types import Gaussians
 
 
 def chosen_views(count: int, wanted: int) -> list[int]:
@@ -24,7 +34,7 @@ def chosen_views(count: int, wanted: int) -> list[int]:
 
 
 def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
-    """Adds Gaussians where the views show what the scaffold lacks, and fits all of them.
+    """Adds Gaussians where the views show what the scaffold lacks and a sheet behind its cracks, and fits all of them.
 
     Args:
         out: The run's folder, with steps 02 to 04 in it.
@@ -35,6 +45,7 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
     pictures = {view_name(v): cameras_file(out).with_name(view_name(v)) for v in chosen}
     cameras, holes = cameras_file(out), cameras_file(out).with_name(HOLES_FILE)
     inputs = {"gaussians": scaffold_file(out), "cameras": cameras, "holes": holes, **anchor_files(out), **pictures}
+    inputs["distance"] = distance_file(out)
 
     def make(context: StepContext) -> dict[str, Any]:
         read = context.inputs
@@ -45,6 +56,8 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
             depth_z = torch.from_numpy(stored["depth_z"][chosen]).float()
         whole = refine.add_hole_gaussians(gaussians, rgb, alpha, depth_z, seen)
         anchors = torch.stack([load_image(read[face]) for face in anchor_files(out)])
+        distance = torch.from_numpy(np.load(read["distance"]))
+        whole = Gaussians.cat([whole, backing_sheet(anchors, distance, settings.anchor_fov_deg)])
         at_centre = face_cameras(anchors.shape[-1], settings.anchor_fov_deg)
         config = refine.RefineConfig(
             steps=settings.refine_steps, seed=settings.seed, check_every=settings.refine_steps or 1
