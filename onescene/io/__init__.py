@@ -11,20 +11,44 @@ from onescene.io.camera_checks import CameraFile
 from onescene.io.cameras import load_camera_file, load_cameras, save_cameras
 from onescene.io.colmap import read_colmap, write_colmap
 from onescene.io.gaussians import GAUSSIAN_SUFFIXES, load_gaussians, save_gaussians
+from onescene.io.images import (
+    Photo,
+    load_distance,
+    load_image,
+    load_mask,
+    load_panorama,
+    load_photo,
+    save_distance,
+    save_gray16,
+    save_image,
+    save_mask,
+)
+from onescene.io.video import save_video
 
 __all__ = [
     "GAUSSIAN_SUFFIXES",
     "CameraFile",
+    "Photo",
     "atomic_path",
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_text",
     "load_camera_file",
     "load_cameras",
+    "load_distance",
     "load_gaussians",
+    "load_image",
+    "load_mask",
+    "load_panorama",
+    "load_photo",
     "read_colmap",
     "remove_partials",
     "save_cameras",
+    "save_distance",
     "save_gaussians",
+    "save_gray16",
+    "save_image",
+    "save_mask",
+    "save_video",
     "write_colmap",
 ]
