@@ -229,6 +229,8 @@ def test_a_fine_photo_is_averaged_not_aliased():
     stripes = (torch.arange(512) % 2).to(F64).expand(3, 512, 512)
     placed = persp.place_photo(stripes, (32, 64), 80.0)
     assert float((placed.panorama[:, placed.mask] - 0.5).abs().max()) < 0.06
+    barely_finer = persp.place_photo(stripes[:, :64, :64], (64, 128), 80.0)  # 1.9 times: 0.45 if sampled once
+    assert float((barely_finer.panorama[:, barely_finer.mask] - 0.5).abs().max()) < 0.1
     gradient = torch.linspace(0, 1, 513, dtype=F64)[:-1].add(0.5 / 512).expand(3, 512, 512)
     small = persp.place_photo(gradient, (32, 64), 80.0)
     longitude = ((torch.arange(64, dtype=F64) + 0.5) / 64 - 0.5) * 2 * math.pi

@@ -65,6 +65,14 @@ def test_rotation_vectors_survive_a_round_trip(axis, angle):
     assert_close(rot.rotation_angle(rot.matrix_from_axis_angle(axis_angle)), vec(angle)[0], atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("angle", [1e-9, 1e-3, 0.0199, 0.0201, 0.05])
+def test_small_angles_are_exact_on_both_sides_of_the_series(angle):
+    axis_angle = vec(0.6, 0, 0.8) * angle
+    quats = vec(math.cos(angle / 2), 0.6 * math.sin(angle / 2), 0, 0.8 * math.sin(angle / 2))
+    assert_close(rot.quaternion_from_axis_angle(axis_angle), quats, atol=0, rtol=1e-13)
+    assert_close(rot.axis_angle_from_quaternion(quats), axis_angle, atol=0, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("batch", [(), (2,), (1, 2)])
 def test_conversions_keep_batch_and_dtype_and_agree_with_the_matrix_exponential(batch, dtype):
@@ -169,10 +177,14 @@ def test_look_at_is_defined_where_the_roll_is_open(target, image_up):
     assert bool(torch.isfinite(position.grad).all() and torch.isfinite(target.grad).all())
 
 
-def test_look_at_along_an_up_of_its_own():
-    world_from_cam = rot.look_at(torch.zeros(3), torch.tensor([0.0, 0, 2]), torch.tensor([0.0, 0, 1]))
-    assert_close(torch.linalg.det(world_from_cam[:3, :3]), torch.tensor(1.0))
-    assert_close(world_from_cam[:3, 2], torch.tensor([0.0, 0, 1]))
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_look_at_along_an_up_of_its_own(axis, sign):
+    up = torch.eye(3, dtype=F64)[axis]
+    world_from_cam = rot.look_at(torch.zeros(3, dtype=F64), sign * 2 * up, up)
+    rotation = world_from_cam[:3, :3]
+    assert_close(rotation.T @ rotation, torch.eye(3, dtype=F64))
+    assert_close(rotation[:, 2], sign * up)
 
 
 def test_transforms_compose_and_invert():

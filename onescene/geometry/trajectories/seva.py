@@ -125,10 +125,7 @@ def _move(direction: str) -> Callable[[int, SevaConstants], Tensor]:
     def poses(frames: int, constants: SevaConstants) -> Tensor:
         way = _ramp(frames)[:, None] * constants.move_length
         positions = way * torch.tensor(_MOVES[direction], dtype=torch.float64)
-        target = _ahead(constants.move_look_at_z)
-        if direction in ("forward", "backward"):  # the view does not turn, even past the point to look at
-            target = positions + target
-        return look_at(positions, target)
+        return look_at(positions, _ahead(constants.move_look_at_z))
 
     return poses
 
