@@ -348,7 +348,7 @@ def position(browser: Browser) -> list[float]:
 def hold(browser: Browser, code: str, key: str, until: str) -> None:
     """Holds a key until an expression is true."""
     browser.key(code, key, True)
-    browser.wait_for(until, 20)
+    browser.wait_for(until)
     browser.key(code, key, False)
 
 
@@ -429,7 +429,7 @@ def test_keys_and_mouse_move_the_camera(open_scene) -> None:
     before = position(page)
     page.mouse("mouseWheel", (320, 160), deltaX=0, deltaY=-100)
     page.wait_for(f"Math.hypot(...onescene.viewer.camera.position.map((v, k) => v - {before}[k])) > 0.1", 20)
-    hold(page, "KeyR", "r", "Math.hypot(...onescene.viewer.camera.position) < 1e-6 && onescene.viewer.camera.yaw === 0")
+    hold(page, "KeyR", "r", "Math.hypot(...onescene.viewer.camera.position, onescene.viewer.camera.yaw) < 1e-6")
 
 
 @needs_browser

@@ -208,9 +208,15 @@ export class Controls {
     this.target = distance ? { point: add(this.camera.position, this.camera.axes().forward, distance), distance } : null;
   }
 
+  // Stops all movement and leaves the orbit.
+  halt() {
+    Object.assign(this, { velocity: [0, 0, 0], glide: 0, flight: null });
+    this.orbit(null);
+  }
+
   // Flies to a state in a moment.
   flyTo(state, seconds = 0.7) {
-    this.orbit(null);
+    this.halt();
     this.flight = { from: this.camera.state(), to: { fov: this.camera.fov, ...state }, seconds, time: 0 };
   }
 

@@ -111,8 +111,7 @@ export class SceneViewer {
   play(on) {
     if (!this.path || on === this.playing) return;
     this.playing = on;
-    this.controls.orbit(null);
-    this.controls.flight = null;
+    this.controls.halt();
     if (on) this.controls.flyTo(this.path.at(this.time), 0.5);
     this.overlay.mark("play", on);
     this.overlay.mark("orbit", false);
@@ -168,8 +167,7 @@ export class SceneViewer {
 
   setCamera(json) {
     this.play(false);
-    this.controls.orbit(null);
-    this.controls.flight = null;
+    this.controls.halt();
     this.overlay.mark("orbit", false);
     this.camera.assign(statesFromJSON(json)[0]);
     this.wake();
