@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,23 +176,25 @@ def test_a_missing_input_and_a_file_in_the_way_are_named(step, out, tmp_path):
 # --- the folder ------------------------------------------------------------------------------------------------------
 
 
-def hold(folder: str, ready, release) -> None:
-    with open_workspace(folder):
-        ready.set()
-        release.wait(30)
+HOLD = """
+import subprocess
+import sys
+from onescene.pipeline.workspace import open_workspace
+with open_workspace(sys.argv[1]):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_two_runs_into_one_folder(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(str(tmp_path / "out"), ready, release))
-    other.start()
-    assert ready.wait(30)
-    with pytest.raises(FolderBusyError, match=rf"another run is writing into .*out \(process {other.pid}\)"):
-        with open_workspace(tmp_path / "out"):
-            pass
-    other.kill()  # no chance to tidy up: the lock goes all the same
-    other.join(30)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(FolderBusyError, match=rf"another run is writing into .*out \(process {other.pid}\)"):
+            with open_workspace(tmp_path / "out"):
+                pass
+        other.kill()  # no chance to tidy up: the lock goes all the same
+        other.wait(30)
     with open_workspace(tmp_path / "out") as folder:
         assert folder.is_dir()
 
@@ -257,6 +260,9 @@ def test_the_code_of_a_module_is_that_of_all_it_imports(tmp_path, monkeypatch):
         after = digest_of_code(["onescene.a.one"])
         assert after != before, name
         before = after
+    (package / "a" / "assets").mkdir()
+    (package / "a" / "assets" / "page.js").write_text("let x\n")
+    assert digest_of_code(["onescene.a.one"]) != before
     digests._imports_of.cache_clear()
 
 

@@ -29,9 +29,7 @@ def register(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context,
     out: Out,
-    photo: Annotated[
-        Path | None, typer.Argument(metavar="PHOTO", help="A photo; not needed with --panorama.")
-    ] = None,
+    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="A photo; not needed with --panorama.")] = None,
     fov_deg: FovDeg = None,
     panorama: Annotated[Path | None, typer.Option(help="Begin with this 2:1 panorama instead.")] = None,
     trajectory: Trajectory = None,

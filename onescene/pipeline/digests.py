@@ -32,7 +32,10 @@ def digest_of_value(value: Any) -> str:
 
 
 def digest_of_code(modules: Iterable[str]) -> str:
-    """SHA-256 of the sources of modules of this package and of all modules of it that they import, at any depth."""
+    """SHA-256 of the sources of modules of this package and of all modules of it that they import, at any depth.
+
+    Files in an ``assets`` folder beside a module (the viewer's scripts) count as its source.
+    """
     known: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -40,7 +43,10 @@ def digest_of_code(modules: Iterable[str]) -> str:
         if name not in known and _source_of(name) is not None:
             known.add(name)
             waiting.extend(_imports_of(name))
-    return digest_of_value({name: hashlib.sha256(_source_of(name).read_bytes()).hexdigest() for name in known})
+    sources = {_source_of(name) for name in known}
+    for folder in {path.parent / "assets" for path in sources}:
+        sources |= {path for path in folder.rglob("*") if path.is_file()}
+    return digest_of_value({path.relative_to(PACKAGE).as_posix(): digest_of_file(path) for path in sources})
 
 
 def _source_of(module: str) -> Path | None:

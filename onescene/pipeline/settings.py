@@ -29,7 +29,7 @@ class RunSettings:
     turns: int = 4  # turned copies whose predicted distance is averaged
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
     frames: int = 32  # of each trajectory
-    radius_world: float = 0.3  # reach of a trajectory [world units; the scene's median distance is 2]
+    radius_world: float = 0.6  # reach of a trajectory [world units; the scene's median distance is 2]
     view_hw: tuple[int, int] = (384, 512)  # [pixels]
     view_fov_deg: float = 75.0  # across a view's width [degrees]
     method: str = "baseline"  # of novel views
