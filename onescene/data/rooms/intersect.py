@@ -30,7 +30,7 @@ def exit_free_space(free: tuple[FreeBox, ...], o: Tensor, d: Tensor) -> tuple[Te
     for box in free:
         a, b = (column(box.low, o) - o) * inverse, (column(box.high, o) - o) * inverse
         spans.append((torch.minimum(a, b).amax(0), *torch.maximum(a, b).min(0)))
-    reached = torch.zeros(torch.broadcast_shapes(o.shape, d.shape)[1:], dtype=o.dtype, device=o.device)
+    reached = torch.zeros_like(spans[0][0])
     for _ in free:  # each pass can step into one more box
         before = reached
         for enter, leave, _ in spans:

@@ -5,9 +5,11 @@ Inside, rays are columns, [3, n], in the room's own frame.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class RoomHit:
         rgb: Display colour in [0, 1].
         distance: Distance along the ray [m]; ``Room.sky_distance`` for the sky.
         normal_world: Unit normal of the surface, facing the viewer; minus the ray's direction for the sky.
-        surface: Number of the surface: six for each box of air, then three for each solid (sides, faces); -1 = sky.
+        surface: Number of the surface: six for each box of air, then three for each solid; -1 = sky.
         region: Rays with one region see one surface, one cell of its pattern and the same hard shadows.
         sky: Whether the ray leaves the room.
     """
@@ -51,33 +53,30 @@ def _wall_places(box: FreeBox, side: int, p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solid_places(solid: Solid, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Place on a solid [m], its normal, and the face: 0 sides, 1 top or bottom, 2 (boxes) left or right."""
+    """Place on a solid [m], its normal, and the face: 0 front half or sides, 1 top or bottom, 2 the other sides.
+
+    Ellipsoids wear their pattern like a print, projected along z: no seam and no poles. A cylinder's mantle is rolled
+    up and its seam is at the back, between faces 0 (right half) and 2 (left half).
+    """
     half = column(solid.half, p)
     local = turned(p - column(solid.centre, p), -solid.yaw_rad)
-    unit = local / half
-    corner = local + half
+    unit, corner = local / half, local + half
     face = torch.zeros_like(p[0], dtype=torch.int64)
-    around = torch.atan2(unit[0], unit[2]) * (half[0] * half[2]).sqrt()
-    uv = torch.stack((around, corner[1]), dim=-1)
-    normal = unit / half
+    normal, uv = unit / half, corner[:2].T
     if solid.kind == "cylinder":
         caps = unit[1].abs() >= (unit[0] ** 2 + unit[2] ** 2).sqrt()
-        face = caps.long()
-        normal = torch.where(
-            caps, torch.stack((0 * unit[0], unit[1].sign(), 0 * unit[2])), normal * _mask(p, (1, 0, 1))
-        )
-        uv = torch.where(caps[:, None], corner[[0, 2]].T, uv)
+        face = torch.where(caps, 1, 2 * (unit[0] < 0).long())
+        around = (math.pi + torch.atan2(unit[0], unit[2])) * (solid.half[0] * solid.half[2]) ** 0.5
+        nothing = torch.zeros_like(around)
+        normal = torch.where(caps, torch.stack((nothing, unit[1].sign(), nothing)), normal * column((1, 0, 1), p))
+        uv = torch.where(caps[:, None], corner[[0, 2]].T, torch.stack((around, corner[1]), dim=-1))
     elif solid.kind == "box":
         axis = unit.abs().argmax(0)
         face = torch.tensor([2, 1, 0], device=p.device)[axis]
-        normal = torch.nn.functional.one_hot(axis, 3).T.to(p) * unit.sign()
+        normal = F.one_hot(axis, 3).T.to(p) * unit.sign()
         flat = torch.stack((corner[2], corner[0], corner[0])), torch.stack((corner[1], corner[2], corner[1]))
         uv = torch.stack([torch.gather(x, 0, axis[None])[0] for x in flat], dim=-1)
-    return uv, torch.nn.functional.normalize(turned(normal, solid.yaw_rad), dim=0), face
-
-
-def _mask(like: Tensor, values: tuple[int, int, int]) -> Tensor:
-    return column(values, like)
+    return uv, F.normalize(turned(normal, solid.yaw_rad), dim=0), face
 
 
 def _first_surfaces(room: Room, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +128,7 @@ def _paint(pattern: Pattern, uv: Tensor, index: Tensor, number: int, into: tuple
     glow[index], surface[index] = pattern.glow, number
 
 
-def trace(room: Room, origins: Float[Tensor, "*batch 3"], directions: Float[Tensor, "*batch 3"]) -> RoomHit:
+def trace(room: Room, origins: Float[Tensor, "*#batch 3"], directions: Float[Tensor, "*#batch 3"]) -> RoomHit:
     """Casts rays into a room; exact up to rounding, in the dtype of the rays.
 
     Args:
@@ -140,12 +139,13 @@ def trace(room: Room, origins: Float[Tensor, "*batch 3"], directions: Float[Tens
     Raises:
         ValueError: a ray starts in a wall or a solid, or has no direction.
     """
-    batch = torch.broadcast_shapes(origins.shape, directions.shape)[:-1]
     length = directions.norm(dim=-1, keepdim=True)
     if not torch.isfinite(directions).all() or (length == 0).any():
         raise ValueError("directions must be finite and not zero")
-    o = turned(origins.expand(*batch, 3).reshape(-1, 3).T.contiguous(), -room.yaw_rad)
-    d = turned((directions / length).expand(*batch, 3).reshape(-1, 3).T.contiguous(), -room.yaw_rad)
+    origins, directions = torch.broadcast_tensors(origins, directions / length)
+    batch = directions.shape[:-1]
+    o = turned(origins.reshape(-1, 3).T.contiguous(), -room.yaw_rad)
+    d = turned(directions.reshape(-1, 3).T.contiguous(), -room.yaw_rad)
     distance, owner = _first_surfaces(room, o, d)
     point = o + distance * d
     surfaces, surface, cell = _surfaces(room, point, owner)
