@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from onescene.cli.app import app
 
         result = app(words, prog_name="onescene", standalone_mode=False, obj=words)
+        if result == INTERRUPTED:  # typer turns Ctrl-C into a result
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else DONE
     except BrokenPipeError:  # the reader of our output has gone, as in `onescene models list | head -1`
         sys.stdout = None

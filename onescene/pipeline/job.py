@@ -17,7 +17,7 @@ from onescene.pipeline.digests import digest_of_file
 from onescene.pipeline.progress import Clock, RunProgress
 from onescene.pipeline.record import write_run_json
 from onescene.pipeline.settings import RunSettings
-from onescene.pipeline.step import Step, is_up_to_date, read_record, run_step
+from onescene.pipeline.step import Step, check_step, is_up_to_date, read_record, run_step
 from onescene.pipeline.workspace import open_workspace
 
 STEPS = (
@@ -76,6 +76,7 @@ def run_job(job: Job, report: Callable[[RunProgress], None] | None = None) -> di
                 clock.skipped(name)
                 states[name] = "skipped"
                 continue
+            check_step(step, out)
             run_step(step, out, clock.started(name))
             clock.finished(name)
             states[name] = "ran"
@@ -105,9 +106,7 @@ def make_step(name: str, job: Job) -> Step:
     makers: dict[str, Callable[[], Step]] = {
         layout.ANCHORS: lambda: anchors.anchors_step(source, settings),
         layout.SCAFFOLD: lambda: scaffold.scaffold_step(source, settings),
-        layout.VIEWS: lambda: views.views_step(
-            layout.scaffold_file(out), layout.distance_file(out), settings, job.cameras
-        ),
+        layout.VIEWS: lambda: views.views_step(_scaffold_of(out), layout.distance_file(out), settings, job.cameras),
         layout.SCENE: lambda: scene.scene_step(out, _count_current_views(out), settings),
         "scene.html": lambda: finish.page_step(out),
         "flythrough.mp4": lambda: finish.film_step(out, settings),
@@ -128,13 +127,18 @@ def count_views(out: Path) -> int:
     return len(json.loads(path.read_text("utf-8"))["frames"])
 
 
+def _scaffold_of(out: Path) -> Path:
+    path = layout.scaffold_file(out)
+    if not path.is_file() or not layout.distance_file(out).is_file():
+        raise FileNotFoundError(f"no scaffold in {out}: run `onescene scaffold PANORAMA --out {out}` first")
+    return path
+
+
 def _count_current_views(out: Path) -> int:
     """As :func:`count_views`, and sees to it that the views show the scaffold that is there now."""
     count, record = count_views(out), read_record(out, layout.VIEWS)
-    if not layout.scaffold_file(out).is_file():
-        raise FileNotFoundError(f"no scaffold in {out}: run `onescene scaffold PANORAMA --out {out}` first")
     made_from = record.made_from.get("inputs", {}).get("gaussians") if record else None
-    if made_from not in (None, digest_of_file(layout.scaffold_file(out))):
+    if made_from not in (None, digest_of_file(_scaffold_of(out))):
         raise ValueError(f"the novel views in {out} show another scaffold: run `onescene views {out}` again")
     return count
 

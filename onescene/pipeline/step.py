@@ -53,6 +53,7 @@ class Step:
         parameters: Values that its result depends on, as JSON values.
         code: Modules whose sources, with all they import, its result depends on.
         weights: Weight files it uses.
+        check: Reads what the caller gave and complains of it, before anything is said or made.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Step:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
+    check: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +124,28 @@ def is_up_to_date(step: Step, out: Path) -> bool:
     return all((out / name).is_file() and digest_of_file(out / name) == value for name, value in record.outputs.items())
 
 
+def check_step(step: Step, out: Path) -> None:
+    """Complains of what the caller gave, before anything is said or made.
+
+    Raises:
+        NotADirectoryError: a file stands where the step's folder should be.
+        ValueError, FileNotFoundError, ...: as the step's own check.
+    """
+    target = out / step.folder
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, but {step.name} needs a folder of that name")
+    step.check()
+
+
 def run_step(step: Step, out: Path, progress: Progress = lambda share: None) -> StepRecord:
     """Runs a step and puts its files into place; on any failure the folder stays as it was.
 
     Raises:
         FileNotFoundError: an input is missing.
-        NotADirectoryError: a file stands where the step's folder should be.
+        IsADirectoryError: a folder stands where a file should be.
         OSError: the disk is full (errno ENOSPC), in a sentence that names the step.
     """
     parts = made_from(step)
-    target = out / step.folder
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{target} is a file, but {step.name} needs a folder of that name")
     partial = out / STATE / f"partial-{step.name}"
     shutil.rmtree(partial, ignore_errors=True)
     started = time.perf_counter()
@@ -165,6 +177,9 @@ def _put_into_place(step: Step, out: Path, partial: Path, record: StepRecord) ->
     """Renames a finished step's files to their names, removes those of its last run that are no more, records it."""
     made = sorted(p for p in partial.rglob("*") if p.is_file())
     outputs = {(Path(step.folder) / p.relative_to(partial)).as_posix(): digest_of_file(p) for p in made}
+    for name in outputs:
+        if (out / name).is_dir():
+            raise IsADirectoryError(f"{out / name} is a folder, but {step.name} needs a file of that name")
     old = read_record(out, step.name)
     before = old.outputs if old else {}
     # From here on the folder holds a mixture: the record says so until all names are right.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ FOV_RANGE_DEG = (10.0, 170.0)  # a camera's own note outside of it is not believ
 def panorama_step(photo: Path, settings: RunSettings) -> Step:
     """Outpaints the photo."""
 
+    reading = cache(lambda: load_photo(photo))
+
     def make(context: StepContext) -> dict[str, Any]:
-        read = load_photo(context.inputs["photo"])
+        read = reading()
         fov_deg, source = settings.fov_deg, "given"
         if fov_deg is None and read.fov_deg is not None and FOV_RANGE_DEG[0] < read.fov_deg < FOV_RANGE_DEG[1]:
             fov_deg, source = read.fov_deg, "exif"
@@ -40,14 +43,16 @@ def panorama_step(photo: Path, settings: RunSettings) -> Step:
         inputs={"photo": photo},
         parameters={name: getattr(settings, name) for name in names},
         code=(__name__,),
+        check=reading,
     )
 
 
 def given_panorama_step(file: Path) -> Step:
     """Takes a panorama as it is; nothing of it is generated."""
+    reading = cache(lambda: load_panorama(file, max_height_px=PANORAMA_MAX_PX))
 
     def make(context: StepContext) -> dict[str, Any]:
-        image = load_panorama(context.inputs["panorama"], max_height_px=PANORAMA_MAX_PX)
+        image = reading()
         save_image(image, context.folder / "panorama.png")
         save_mask(torch.zeros(image.shape[-2:], dtype=torch.bool), context.folder / "mask.png")
         return {"method": "given"}
@@ -58,4 +63,5 @@ def given_panorama_step(file: Path) -> Step:
         make=make,
         inputs={"panorama": file},
         code=(__name__,),
+        check=reading,
     )

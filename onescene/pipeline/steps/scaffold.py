@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
         face_px=settings.face_px, fov_deg=settings.anchor_fov_deg, turns=settings.turns, mirror=settings.turns > 1
     )
 
+    reading = cache(lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX))
+
     def make(context: StepContext) -> dict[str, Any]:
         network, file = load_scaffold(weights)
-        out = scaffold.run(
-            load_panorama(context.inputs["panorama"], max_height_px=PANORAMA_MAX_PX), network, config, context.progress
-        )
+        out = scaffold.run(reading(), network, config, context.progress)
         save_gaussians(out.gaussians, context.folder / "gaussians.ply")
         save_distance(out.distance, context.folder / "distance.npy")
         save_image(colour_distance(out.distance), context.folder / "distance.png")
@@ -41,4 +42,5 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
         parameters={name: getattr(settings, name) for name in ("face_px", "anchor_fov_deg", "turns")},
         weights=(weights,),
         code=(__name__,),
+        check=reading,
     )
