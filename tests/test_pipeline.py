@@ -64,7 +64,7 @@ def test_a_step_is_up_to_date_after_it_ran_and_only_then(step, out):
     assert record == read_record(out, "01_letters")
     assert record.outputs["01_letters/000.txt"] == digest_of_file(out / "01_letters" / "000.txt")
     assert record.facts == {"count": 3}
-    assert record.seconds > 0 and record.peak_memory_mb > 10
+    assert 0 <= record.seconds < 60 and record.peak_memory_mb > 10
 
 
 def test_another_parameter_input_weight_or_code_makes_it_stale(step, out, tmp_path, monkeypatch):
