@@ -4,7 +4,8 @@ Private to the novel-view stage; one image at a time, NumPy.
 
 What a moved camera uncovers lies between an object and what stood behind it. From every hole pixel 16 rays run to the
 first known pixel; of two opposite ones at different depths the nearer is the object that moved away, and is dropped.
-The rest is averaged by closeness, then smoothed inside the hole only, more the deeper inside.
+The rest is averaged with mean value weights (the angle of a ray over its length, exact where the surroundings are a
+linear ramp), then smoothed inside the hole only, more the deeper inside.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from onescene.splatting.numba_compile import kernel
 # Eight directions and their opposites, (dx, dy) in pixels per step; a finer fan leaves less of a star in round holes.
 _HALF = [(1, 0), (2, 1), (1, 1), (1, 2), (0, 1), (-1, 2), (-1, 1), (-2, 1)]
 STEPS = np.array(_HALF + [(-x, -y) for x, y in _HALF], dtype=np.int64)
+_AXIS, _KNIGHT, _DIAGONAL = np.arctan(0.5), np.pi / 8, np.pi / 4 - np.arctan(0.5)  # the angle that each stands for
+ANGLES = np.array([_AXIS, _KNIGHT, _DIAGONAL, _KNIGHT] * 4)
 DEPTH_RATIO = 1.15  # farther than this many times the opposite depth is another surface
 INWARD_PX = 2  # colours are read this far behind the rim, where splats of both surfaces mix
 SMOOTHING = 0.35  # standard deviation of the smoothing per pixel of distance from the rim
@@ -40,30 +43,35 @@ def _look(known, depth, start, step, depth_ratio, inward):
         change = depth[y + dy, x + dx] / rim
         if change > depth_ratio or change * depth_ratio < 1:
             break
-        y, x = y + dy, x + dx
-    return y, x, 1.0 / (away * away * (dx * dx + dy * dy)), rim
+        y, x, away = y + dy, x + dx, away + 1
+    return y, x, 1.0 / (away * np.sqrt(dx * dx + dy * dy)), rim
 
 
 @kernel
 def _weigh(weight, depth, depth_ratio):
-    """Drops the nearer of two opposite rays that end on different surfaces, and what is nearer than the rest."""
+    """Drops the nearer of two opposite rays that end on different surfaces, and all others that end as near."""
     half = weight.shape[0] // 2
+    near, far, contests = 0.0, 0.0, 0
     for k in range(half):
         m = k + half
-        if weight[k] > 0 and weight[m] > 0:
-            if depth[k] > depth_ratio * depth[m]:
+        if weight[k] > 0 and weight[m] > 0 and max(depth[k], depth[m]) > depth_ratio * min(depth[k], depth[m]):
+            near += np.log(min(depth[k], depth[m]))
+            far += np.log(max(depth[k], depth[m]))
+            contests += 1
+            if depth[k] > depth[m]:
                 weight[m] = 0
-            elif depth[m] > depth_ratio * depth[k]:
+            else:
                 weight[k] = 0
-    total = weight.sum()
-    if total > 0:
-        mean_depth = (weight * depth).sum() / total
-        for k in range(2 * half):
-            weight[k] *= min(depth[k] / mean_depth, 1.0) ** 4
+    if contests > 0:
+        between = np.exp((near + far) / (2 * contests))
+        if (weight * (depth >= between)).sum() > 0:
+            for k in range(2 * half):
+                if depth[k] < between:
+                    weight[k] = 0
 
 
 @kernel
-def _fill(known, rgb, depth, holes_yx, steps, depth_ratio, inward, out):
+def _fill(known, rgb, depth, holes_yx, steps, angles, depth_ratio, inward, out):
     """Colour and disparity of every hole pixel in the rows of ``out`` [n, 4]; disparity 0 where no ray ends."""
     count = steps.shape[0]
     ends = np.zeros((count, 2), np.int64)
@@ -71,7 +79,7 @@ def _fill(known, rgb, depth, holes_yx, steps, depth_ratio, inward, out):
     for i in range(holes_yx.shape[0]):
         for k in range(count):
             y, x, w, d = _look(known, depth, holes_yx[i], steps[k], depth_ratio, inward)
-            ends[k, 0], ends[k, 1], weight[k], end_depth[k] = y, x, w, d
+            ends[k, 0], ends[k, 1], weight[k], end_depth[k] = y, x, w * angles[k], d
         _weigh(weight, end_depth, depth_ratio)
         total = weight.sum()
         if total == 0:
@@ -119,7 +127,7 @@ def inpaint(
     source_rgb = np.ascontiguousarray(rgb, dtype=np.float32)
     source_depth = np.ascontiguousarray(depth_z, dtype=np.float32)
     filled = np.zeros((int(holes.sum()), 4), dtype=np.float32)
-    _fill(known, source_rgb, source_depth, np.argwhere(holes), STEPS, DEPTH_RATIO, INWARD_PX, filled)
+    _fill(known, source_rgb, source_depth, np.argwhere(holes), STEPS, ANGLES, DEPTH_RATIO, INWARD_PX, filled)
     lost = filled[:, 3] == 0
     if lost.any():
         filled[lost, :3] = source_rgb[known].mean(axis=0) if known.any() else 0.0

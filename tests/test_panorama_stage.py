@@ -1,0 +1,273 @@
+"""The panorama stage: the photo is kept, the rest is whole, seamless and reproducible."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.testing import assert_close
+
+from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov, place_photo
+from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
+from onescene.stages import outpaint, panorama
+from onescene.stages.ground import ground_texture
+from onescene.stages.panorama import ASSUMED_FOV_DEG, PanoramaConfig, PanoramaOutput
+from onescene.types import Cameras
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def smooth_photo(h: int, w: int, seed: int = 0) -> torch.Tensor:
+    """Soft colour waves with a few edges, [3, h, w]."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(0, 1, h), torch.linspace(0, 1, w), indexing="ij")
+    waves = []
+    for _ in range(3):
+        a, b, c = torch.rand(3, generator=generator) * 6
+        waves.append(0.5 + 0.3 * torch.sin(a * x + b * y + c) + 0.1 * (x + 0.4 * y > 0.5 + c / 20))
+    return torch.stack(waves).clamp(0, 1)
+
+
+def photo_camera(out: PanoramaOutput, hw: tuple[int, int], pitch_deg: float = 0, roll_deg: float = 0) -> Cameras:
+    world_from_cam = torch.eye(4)
+    angles = torch.deg2rad(torch.tensor([0.0, pitch_deg, roll_deg]))
+    world_from_cam[:3, :3] = matrix_from_yaw_pitch_roll(angles)
+    K = intrinsics_from_fov(out.fov_deg, hw, side="long")
+    return Cameras(world_from_cam=world_from_cam[None], K=K[None], hw=hw)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return -10 * math.log10(float((a - b).square().mean()))
+
+
+def jumps(image: torch.Tensor) -> tuple[float, float]:
+    """Mean absolute step across the +-180 degree seam, and between neighbouring columns elsewhere."""
+    return float((image[..., 0] - image[..., -1]).abs().mean()), float(image.diff(dim=-1).abs().mean())
+
+
+@pytest.fixture(scope="module")
+def example() -> tuple[torch.Tensor, PanoramaOutput]:
+    with Image.open(EXAMPLES / "interior-photo.jpg") as file:
+        photo = torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255
+    return photo, panorama.run(photo, PanoramaConfig(fov_deg=80.0))
+
+
+# --- the photo -------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_comes_back(example):
+    photo, out = example
+    cut = crop_panorama(out.panorama, photo_camera(out, tuple(photo.shape[1:])))[0]
+    assert psnr(cut, photo) > 41  # measured: 42.7; the photo is 2.7 times finer than the panorama
+
+
+@pytest.mark.parametrize(
+    ("hw", "fov_deg", "pitch_deg", "roll_deg"),
+    [((96, 128), 65.0, 0, 0), ((128, 72), 70.0, 0, 0), ((100, 100), 40.0, 30, 0), ((96, 128), 80.0, -20, 25)],
+)
+def test_a_smooth_photo_comes_back(hw, fov_deg, pitch_deg, roll_deg):
+    y, x = torch.meshgrid(torch.linspace(0, 1, hw[0]), torch.linspace(0, 1, hw[1]), indexing="ij")
+    photo = torch.stack((0.2 + 0.6 * x, 0.5 + 0.3 * torch.sin(3 * y), 0.5 + 0.3 * torch.cos(4 * x + 2 * y)))
+    config = PanoramaConfig(height_px=256, fov_deg=fov_deg, pitch_deg=pitch_deg, roll_deg=roll_deg)
+    out = panorama.run(photo, config)
+    cut = crop_panorama(out.panorama, photo_camera(out, hw, pitch_deg, roll_deg))[0]
+    assert psnr(cut, photo) > 40
+
+
+def test_the_mask_is_the_rest_of_the_sphere(example):
+    photo, out = example
+    placed = place_photo(photo, (512, 1024), 80.0)
+    assert torch.equal(out.mask, ~placed.mask)
+    # the photo alone is blended at most at its rim, and left alone inside
+    inside = place_photo(photo, (512, 1024), 80.0, feather_px=8).weight == 1
+    assert_close(out.panorama[:, inside], out.placed.panorama[:, inside])
+    assert not out.mask[inside].any() and out.mask.float().mean() > 0.8
+
+
+def test_cutting_the_example_anew_gives_the_example():
+    """The shipped photo is what ``cut_photo.py`` says: the same pixels up to JPEG."""
+    with Image.open(EXAMPLES / "interior.png") as file:
+        truth = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).float() / 255
+    with Image.open(EXAMPLES / "interior-photo.jpg") as file:
+        photo = torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255
+    camera = Cameras(world_from_cam=torch.eye(4)[None], K=intrinsics_from_fov(80.0, (768, 1024))[None], hw=(768, 1024))
+    camera.world_from_cam[0, :3, :3] = matrix_from_yaw_pitch_roll(torch.deg2rad(torch.tensor([-25.0, 0, 0])))
+    assert psnr(crop_panorama(truth, camera)[0], photo) > 40
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_has_no_seam_no_pole_star_no_border(example):
+    _, out = example
+    across, inside = jumps(out.panorama)
+    assert across <= 1.5 * inside
+    for row in (0, -1):
+        assert out.panorama[:, row].std(dim=-1).max() < 0.005
+    step = out.panorama.diff(dim=1).abs().mean(dim=0)
+    border = out.mask[1:] != out.mask[:-1]
+    photo_step = step[~out.mask[1:] & ~out.mask[:-1]].mean()
+    assert step[border].mean() < 2 * photo_step  # black outside: 20 times
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    hw=st.sampled_from([(64, 64), (64, 96), (96, 64), (64, 200), (200, 64)]),
+    fov_deg=st.sampled_from([10.5, 25.0, 60.0, 100.0, 140.0, 169.5]),
+    pitch_deg=st.sampled_from([0.0, 0.0, 15.0, -60.0, 90.0]),
+    roll_deg=st.sampled_from([0.0, 0.0, -20.0, 90.0]),
+    seed=st.integers(0, 3),
+)
+def test_any_photo_gives_a_whole_panorama(hw, fov_deg, pitch_deg, roll_deg, seed):
+    config = PanoramaConfig(height_px=96, fov_deg=fov_deg, pitch_deg=pitch_deg, roll_deg=roll_deg, seed=seed)
+    out = panorama.run(smooth_photo(*hw, seed), config)
+    image = out.panorama
+    assert image.shape == (3, 96, 192) and torch.isfinite(image).all()
+    assert image.min() >= 0 and image.max() <= 1
+    assert image[:, out.mask].amax(dim=0).min() > 0.02  # nothing is left black
+
+
+@pytest.mark.parametrize("hw", [(96, 128), (128, 72), (100, 100)])
+@pytest.mark.parametrize("fov_deg", [20.0, 65.0, 120.0])
+def test_level_photos_close_the_circle_and_the_poles(hw, fov_deg):
+    image = panorama.run(smooth_photo(*hw), PanoramaConfig(height_px=128, fov_deg=fov_deg)).panorama
+    across, inside = jumps(image)
+    assert across <= 1.5 * inside
+    assert image[:, [0, -1]].std(dim=-1).max() < 0.01
+
+
+def test_the_seed_decides_and_nothing_else():
+    photo = smooth_photo(80, 100)
+    photo += 0.1 * torch.rand(photo.shape, generator=torch.Generator().manual_seed(0))
+    config = PanoramaConfig(height_px=96, fov_deg=90.0, seed=3)
+    first = panorama.run(photo.clamp(0, 1), config).panorama
+    torch.manual_seed(5)
+    np.random.default_rng(5).random()
+    assert torch.equal(first, panorama.run(photo.clamp(0, 1), config).panorama)
+    other = panorama.run(photo.clamp(0, 1), PanoramaConfig(height_px=96, fov_deg=90.0, seed=4)).panorama
+    assert not torch.equal(first, other)
+
+
+def test_where_the_field_of_view_comes_from():
+    photo = smooth_photo(64, 80)
+    guess = panorama.run(photo, PanoramaConfig(height_px=64))
+    assert (guess.fov_deg, guess.fov_source, guess.method) == (ASSUMED_FOV_DEG, "assumed", "baseline")
+    noted = panorama.run(photo, PanoramaConfig(height_px=64, fov_deg=50.0, fov_source="exif"))
+    assert (noted.fov_deg, noted.fov_source) == (50.0, "exif")
+    assert (~guess.mask).sum() > (~noted.mask).sum()
+
+
+def test_dtype_and_progress_follow():
+    shares = []
+    out = panorama.run(smooth_photo(64, 80).double(), PanoramaConfig(height_px=64), shares.append)
+    assert out.panorama.dtype == torch.float64
+    assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_a_huge_photo_is_reduced_first(monkeypatch):
+    seen = []
+    real = panorama.place_photo
+    monkeypatch.setattr(panorama, "place_photo", lambda p, *a, **k: (seen.append(p.shape), real(p, *a, **k))[1])
+    panorama.run(smooth_photo(900, 1200), PanoramaConfig(height_px=64, fov_deg=80.0))
+    assert max(seen[0]) < 150 and abs(seen[0][2] / seen[0][1] - 4 / 3) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"fov_deg": 10.0}, r"fov_deg must be inside \(10, 170\)"),
+        ({"fov_deg": 170.0}, r"fov_deg must be inside \(10, 170\)"),
+        ({"fov_deg": math.nan}, "fov_deg"),
+        ({"method": "magic"}, "method must be one of baseline, got 'magic'"),
+        ({"height_px": 62}, "height_px must be even and >= 64, got 62"),
+        ({"height_px": 65}, "height_px must be even"),
+        ({"pitch_deg": 91.0}, "pitch_deg"),
+        ({"roll_deg": math.nan}, "roll_deg"),
+        ({"feather_px": -1.0}, "feather_px"),
+        ({"seed": -1}, "seed"),
+        ({"fov_source": "assumed"}, "fov_source"),
+    ],
+)
+def test_bad_settings_are_named(settings_, message):
+    with pytest.raises(ValueError, match=message):
+        panorama.run(smooth_photo(64, 64), PanoramaConfig(**settings_))
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (torch.zeros(3, 63, 100), "at least|>= 64"),
+        (torch.full((3, 64, 64), 1.5), r"in \[0, 1\]"),
+        (torch.full((3, 64, 64), math.nan), "NaN"),
+    ],
+)
+def test_bad_photos_are_named(photo, message):
+    with pytest.raises(ValueError, match=message):
+        panorama.run(photo, PanoramaConfig(height_px=64))
+
+
+# --- its parts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [12, 60, 120])
+def test_a_tour_starts_right_ends_left_and_never_leaps(count):
+    columns = outpaint.Columns(0, count, np.ones(count), np.ones(count), np.zeros(count), np.zeros(count))
+    tour = outpaint.choose_tour(columns, 180 - count, np.random.default_rng(0))
+    assert len(tour) == 180 - count
+    assert tour[0] > count - 3 and tour[-1] < 2
+    assert tour.min() >= 0 and tour.max() <= count - 1
+    assert np.abs(np.diff(tour)).max() < 2.1
+
+
+def test_a_tour_avoids_what_is_unique():
+    unique = np.ones(100)
+    unique[40:60] = 30.0
+    plain = outpaint.Columns(0, 100, np.ones(100), np.ones(100), np.zeros(100), np.zeros(100))
+    marked = outpaint.Columns(0, 100, unique, np.ones(100), np.zeros(100), np.zeros(100))
+    visits = [
+        np.mean([((40 < t) & (t < 60)).mean() for t in tours])
+        for tours in (
+            [outpaint.choose_tour(c, 350, np.random.default_rng(s)) for s in range(5)] for c in (plain, marked)
+        )
+    ]
+    assert visits[1] < 0.7 * visits[0]
+
+
+def test_blur_goes_around_the_circle_and_between_levels():
+    image = np.zeros((90, 180, 3), dtype=np.float32)
+    image[45, 0] = 1
+    blurred = outpaint.wrap_blur(image, 2.0)
+    np.testing.assert_allclose(blurred[:, 1], blurred[:, -1], atol=1e-7)
+    np.testing.assert_allclose(blurred.sum(axis=(0, 1)), 1, atol=1e-4)
+    same = outpaint.variable_blur(image, np.full((90, 180), 2.0))  # one of its levels at this height: 4 * 0.5
+    np.testing.assert_allclose(same, blurred, atol=1e-6)
+    np.testing.assert_array_equal(outpaint.variable_blur(image, np.zeros((90, 180))), image)
+
+
+def test_colours_spread_from_their_own_place_to_the_mean_of_all():
+    rim = np.random.default_rng(0).random((64, 3)).astype(np.float32)
+    sigma = np.array([[1e-3], [100.0]]) * np.ones((1, 64))
+    near, far = outpaint.spread(rim, np.ones(64), sigma)
+    np.testing.assert_allclose(far, np.broadcast_to(rim.mean(axis=0), far.shape), atol=0.02)
+    assert np.abs(near - rim).mean() < np.abs(near - np.roll(rim, 20, axis=0)).mean() / 5
+
+
+def test_ground_is_textured_only_where_the_photo_shows_some():
+    rng = np.random.default_rng(0)
+    grain = 0.5 + 0.05 * rng.standard_normal((192, 384, 3)).astype(np.float32)
+    rows = np.arange(192)
+    low, high = np.zeros((192, 384), bool), np.zeros((192, 384), bool)
+    low[90:140, 130:250] = True
+    high[40:95, 130:250] = True
+    texture = ground_texture(grain * low[..., None], low, np.random.default_rng(1))
+    ground = texture[rows > 140]
+    assert 0.005 < ground.std() < 0.05 and abs(ground.mean()) < 0.004
+    assert not texture[rows < 96].any()
+    assert not ground_texture(grain * high[..., None], high, np.random.default_rng(1)).any()
+    assert not ground_texture(np.repeat(0.5 * low[..., None], 3, axis=2).astype(np.float32), low, np.random.default_rng(1)).any()
