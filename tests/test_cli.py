@@ -302,7 +302,7 @@ def test_a_panorama_that_is_none_is_refused(bad, tmp_path, capsys, command, file
         (["--trajectory", "walk,,fly"], "got 'fly'"),
         (["--trajectory", ","], "--trajectory must name at least one"),
         (["--preset", "huge"], "--preset must be one of small, paper, got 'huge'"),
-        (["--preset", "paper"], "--preset paper needs .* GB"),
+        (["--preset", "paper"], "--preset paper needs weights .* GB .*licence: .*use --preset small"),
         (["--params", "typo.yaml"], "typo.yaml: unknown key 'face_pix'; did you mean face_px"),
         (["--params", "none.yaml"], "params file not found"),
         (["--panorama", "none.png"], "no such file: none.png"),
@@ -458,7 +458,20 @@ def test_doctor_says_what_is_there_and_what_to_do(capsys, monkeypatch):
     found = {line.split()[1]: line.split()[0] for line in lines if line[:1].strip() and len(line.split()) > 2}
     for name in ("python", "torch", "cuda", "numba", "gsplat", "torchvision", "ffmpeg", "weights", "memory", "disk"):
         assert name in found, name
-    assert found["python"] == found["torch"] == "ok"
+    assert found["python"] == found["torch"] == found["weights"] == "ok"
+
+
+def test_doctor_sees_weights_that_are_missing_or_not_the_shipped_ones(capsys, monkeypatch, tmp_path):
+    from onescene.models import loading
+
+    shipped = loading.shipped_scaffold_path()
+    monkeypatch.setattr(loading, "WEIGHTS_DIR", tmp_path)
+    assert main(["doctor"]) == 0
+    assert re.search(r"wrong +weights +FileNotFoundError.*\n +-> put scaffold-small", capsys.readouterr().out)
+    shutil.copy(shipped, tmp_path)
+    (tmp_path / "scaffold-small.md").write_text("sha256 " + "0" * 64)
+    assert main(["doctor"]) == 0
+    assert "not the file that its model card names" in capsys.readouterr().out
 
 
 def test_a_pipe_that_closes_early_is_no_traceback():

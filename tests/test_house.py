@@ -17,6 +17,8 @@ import yaml
 from conftest import TYPECHECK
 from packaging.requirements import Requirement
 
+from onescene.pipeline.digests import digest_of_file
+from onescene.pipeline.health import sha256_on_card
 from onescene.pipeline.parameters import check_params, read_notebook, read_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +150,7 @@ def test_ruff(arguments):
 
 def test_the_top_level_is_what_it_should_be():
     names = {p.relative_to(ROOT).parts[0] for p in tracked()}
-    assert names <= TOP_LEVEL, f"unexpected at the top level: {sorted(names - TOP_LEVEL)}"
+    assert names == TOP_LEVEL
 
 
 def test_no_file_names_a_machine():
@@ -165,6 +167,13 @@ def test_no_file_names_a_machine():
 def test_no_file_is_large():
     large = [(p.relative_to(ROOT).as_posix(), p.stat().st_size) for p in tracked() if p.stat().st_size > 16 * 2**20]
     assert not large
+
+
+def test_weights_have_a_card_that_names_them():
+    shipped = sorted(PACKAGE.rglob("*.safetensors"))
+    assert shipped
+    for path in shipped:
+        assert sha256_on_card(path) == digest_of_file(path), f"{path.name} is not the file that its model card names"
 
 
 # --- environment -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -150,12 +151,25 @@ def _weights() -> Iterator[Finding]:
     """The networks that come with the package: read, and compared with what they should hold."""
     from onescene.models.loading import load_scaffold, shipped_scaffold_path
 
+    path = shipped_scaffold_path()
+    advice = f"put {path.name} back (git checkout, or install again)"
     try:
-        _, weights = load_scaffold()
-        yield Finding("weights", "ok", f"{weights.name}: sha256 {weights.sha256[:16]}..., {weights.licence}")
+        _, weights = load_scaffold(path)
     except (FileNotFoundError, ValueError) as error:
-        advice = f"put {shipped_scaffold_path().name} back (git checkout, or install again)"
         yield Finding("weights", "wrong", _line(error), advice)
+        return
+    text = f"{weights.name}: sha256 {weights.sha256[:16]}..., {weights.licence}"
+    if weights.sha256 != sha256_on_card(path):
+        yield Finding("weights", "wrong", f"{text}; not the file that its model card names", advice)
+    else:
+        yield Finding("weights", "ok", text)
+
+
+def sha256_on_card(weights: Path) -> str | None:
+    """The SHA-256 that the model card beside a weights file names; None if there is no card or it names none."""
+    card = weights.with_suffix(".md")
+    found = re.search(r"\b[0-9a-f]{64}\b", card.read_text("utf-8")) if card.is_file() else None
+    return found.group() if found else None
 
 
 def _line(error: BaseException) -> str:

@@ -47,10 +47,11 @@ def preset(name: str) -> RunSettings:
     if name == "small":
         return RunSettings()
     if name == "paper":
+        from onescene.models.registry import MODELS
+
+        needed = [f"{m.name} ({m.needs}; licence: {m.licence})" for m in MODELS if m.preset == "paper"]
         raise ValueError(
-            "--preset paper needs the official weights of the panorama, scaffold and novel-view networks (SEVA alone "
-            "2.5 GB and for non-commercial use; VGGT 5 GB under its own licence) and a GPU with 24 GB or more; this "
-            "version cannot run them yet: use --preset small"
+            f"--preset paper needs weights that this version cannot run yet, {'; '.join(needed)}: use --preset small"
         )
     raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}")
 
