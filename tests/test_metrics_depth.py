@@ -130,13 +130,13 @@ def test_weights_count_pixels(align: str) -> None:
 
 def test_panorama_rules_by_hand() -> None:
     true = torch.tensor([[0.05, 2.0, 4.0, 8.0, 20.0, 0.0]])
-    predicted = torch.tensor([[0.05, 2.0, 5.0, 4.0, 20.0, 1.0]])
+    predicted = torch.tensor([[0.05, 2.0, 9.0, 4.0, 20.0, 1.0]])
     got = panorama_depth_metrics(predicted, true)
     # unifuse: 0.05 is raised to 0.1, 20 and 0 are left out
-    assert got["abs_rel_unifuse"] == pytest.approx((0 + 0 + 0.25 + 0.5) / 4)
+    assert got["abs_rel_unifuse"] == pytest.approx((0 + 0 + 1.25 + 0.5) / 4)
     # metric: only 0 is left out
-    assert got["abs_rel_metric"] == pytest.approx((0 + 0 + 0.25 + 0.5 + 0) / 5)
-    # da2: truth up to 5, median 2 over median 2, clipped at 5
+    assert got["abs_rel_metric"] == pytest.approx((0 + 0 + 1.25 + 0.5 + 0) / 5)
+    # da2: truth up to 5, median 2 over median 2, the 9 is clipped to 5
     assert got["abs_rel_da2"] == pytest.approx(0.25 / 3)
     assert panorama_depth_metrics(predicted * 10, true, "da2")["abs_rel_da2"] == pytest.approx(0.25 / 3)
     twice = panorama_depth_metrics(predicted, true, ["da2", "metric"])

@@ -284,16 +284,21 @@ def test_views_agree_with_the_panorama() -> None:
     torch.testing.assert_close((views.depth_z[0] * rays.norm(dim=-1))[calm], distance[calm], rtol=2e-3, atol=0)
 
 
-def test_supersampling_touches_edges_only_and_converges() -> None:
+def test_supersampling_averages_the_parts_of_pixels_at_edges() -> None:
     room = replace(crowded_room(), free=(FreeBox(low=(-2, -1.2, -3), high=(2, 1.4, 3), walls=(CHECKER,) * 6),))
-    one, two, many = (render_panorama(room, (24, 48), supersample=s) for s in (1, 3, 9))
-    calm = away_from_edges(one.region, panorama=True)
-    torch.testing.assert_close(one.rgb[:, calm], many.rgb[:, calm])
-    torch.testing.assert_close(one.distance, many.distance)
-    assert (two.rgb - many.rgb).abs().mean() < 0.4 * (one.rgb - many.rgb).abs().mean()
-    view = random_cameras(1, (16, 24))
-    a, b, c = (render_views(room, view, supersample=s).rgb for s in (1, 3, 9))
-    assert (b - c).abs().mean() < 0.5 * (a - c).abs().mean()
+    pool = torch.nn.functional.avg_pool2d
+    one, three = (render_panorama(room, (24, 48), supersample=s, dtype=torch.float64) for s in (1, 3))
+    edge = ~away_from_edges(one.region, panorama=True)
+    large = render_panorama(room, (72, 144), dtype=torch.float64).rgb
+    torch.testing.assert_close(three.rgb[:, edge], pool(large, 3)[:, edge], atol=1e-6, rtol=0)
+    torch.testing.assert_close(three.rgb[:, ~edge], one.rgb[:, ~edge])
+    torch.testing.assert_close(three.distance, one.distance)
+    cameras = random_cameras(2, (16, 24))
+    one, three = (render_views(room, cameras, supersample=s) for s in (1, 3))
+    edge = (~away_from_edges(one.region))[:, None].expand(-1, 3, -1, -1)
+    large = render_views(room, cameras.resized((48, 72))).rgb
+    torch.testing.assert_close(three.rgb[edge], pool(large, 3)[edge], atol=1e-6, rtol=0)
+    torch.testing.assert_close(three.rgb[~edge], one.rgb[~edge])
 
 
 # ---------------------------------------------------------------- the truth for the cubemap
@@ -324,14 +329,14 @@ def test_faces_of_an_analytic_panorama_have_the_analytic_colour(pattern: Pattern
 
 
 def test_a_smooth_panorama_survives_the_cubemap_everywhere() -> None:
-    """E2C then C2E above 45 dB in every 8x8 block, seams, poles and the +-180 meridian included."""
+    """E2C then C2E above 45 dB at every pixel, seams, poles and the +-180 meridian included."""
     d = directions_from_panorama((192, 384), dtype=torch.float64)
     waves = [(3 * d[..., 0] + 2 * d[..., 1]).sin(), (4 * d[..., 2] - d[..., 0]).cos(), (5 * d[..., 1]).sin()]
     image = 0.5 + 0.4 * torch.stack(waves)
     for fov_deg in (90.0, 95.0):
         back = panorama_from_faces(faces_from_panorama(image, 96, fov_deg), (192, 384), fov_deg)
-        blocks = torch.nn.functional.avg_pool2d(((back - image) ** 2).mean(0)[None], 8)
-        assert -10 * blocks.max().log10() > 45
+        worst = ((back - image) ** 2).mean(0).max()
+        assert -10 * worst.log10() > 45  # measured 45.8 at 90 degrees (on the cube's edges), 65.0 at 95
 
 
 # ---------------------------------------------------------------- sampled rooms
@@ -341,7 +346,8 @@ def test_sampled_rooms_are_their_seed_and_leave_the_eye_free() -> None:
     for seed in range(60):
         room = sample_room(seed)
         assert room.name in ROOM_KINDS
-        assert room.clearance(torch.zeros(3, dtype=torch.float64)).item() > 0.5
+        below = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.8, 0.0]], dtype=torch.float64)
+        assert room.clearance(below).min() > 0.5  # the floor is 1.35 m or more below the eye
     assert sample_room(7) == sample_room(7)
     assert sample_room(7) != sample_room(8)
     generator = torch.Generator().manual_seed(7)
