@@ -60,7 +60,7 @@ def test_notebook_runs(name, tmp_path, monkeypatch):
 def test_the_paper_preset_says_what_it_needs(name, tmp_path):
     import papermill
 
-    with pytest.raises(papermill.PapermillExecutionError, match="official weights"):
+    with pytest.raises(papermill.PapermillExecutionError, match="preset paper needs"):
         papermill.execute_notebook(
             str(ROOT / "notebooks" / f"{name}.ipynb"),
             str(tmp_path / "out.ipynb"),
