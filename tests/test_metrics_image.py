@@ -6,11 +6,8 @@ import math
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
 
 from onescene.metrics import image_metrics, psnr, ssim_map
-
-SHAPE_ERRORS = (ValueError, TypeCheckError)
 
 
 def random_pair(*shape: int, noise: float = 0.1, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,7 +113,14 @@ def test_errors_name_the_argument() -> None:
         image_metrics(ones[:, :8, :8], ones[:, :8, :8])
     with pytest.raises(ValueError, match="mask must hold at least one pixel"):
         image_metrics(ones, ones, mask=torch.zeros(16, 16))
-    with pytest.raises(SHAPE_ERRORS):
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_shape_errors_name_both_shapes() -> None:
+    ones = torch.ones(3, 16, 16)
+    with pytest.raises(ValueError, match=r"one shape, got \(3, 16, 16\) and \(3, 16, 17\)"):
         image_metrics(ones, torch.ones(3, 16, 17))
-    with pytest.raises(SHAPE_ERRORS):
+    with pytest.raises(ValueError, match=r"mask must have shape \(16, 16\)"):
         image_metrics(ones, ones, mask=torch.ones(4, 4))
+    with pytest.raises(ValueError, match=r"true must have shape \[\*, C, H, W\]"):
+        psnr(ones[0], ones[0])

@@ -6,11 +6,8 @@ import math
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
 
 from onescene.metrics import POSE_ALIGNS, pose_errors, umeyama, worldscore_camera_errors
-
-SHAPE_ERRORS = (ValueError, TypeCheckError)
 
 
 def rotation(axis: str, angle_rad: float) -> torch.Tensor:
@@ -160,5 +157,17 @@ def test_errors_name_the_argument() -> None:
         pose_errors(line, line, "similarity")
     with pytest.raises(ValueError, match="estimated must move"):
         pose_errors(torch.eye(4).repeat(4, 1, 1), line, "first_scale")
-    with pytest.raises(SHAPE_ERRORS):
-        pose_errors(poses[:3], poses)
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_shape_errors_name_both_shapes() -> None:
+    poses = trajectory(4)
+    for call in (pose_errors, worldscore_camera_errors):
+        with pytest.raises(ValueError, match=r"one shape, got \(3, 4, 4\) and \(4, 4, 4\)"):
+            call(poses[:3], poses)
+        with pytest.raises(
+            ValueError, match=r"estimated must have shape \[N, 4, 4\], got|with N >= 1, got \(4, 3, 4\)"
+        ):
+            call(poses[:, :3], poses[:, :3])
+    with pytest.raises(ValueError, match=r"must both have shape \[N, 3\]"):
+        umeyama(torch.ones(4, 3), torch.ones(5, 3))
