@@ -16,6 +16,7 @@ import torch
 from browser import CHROMIUM, Browser
 from PIL import Image
 
+from onescene.io import load_cameras
 from onescene.splatting import render
 from onescene.types import SH_C0, Cameras, Gaussians
 from onescene.viewer import SceneWidget, notebook, packing, panorama_html, scene_html, show_panorama, show_scene
@@ -242,6 +243,15 @@ def test_cameras_survive_json_with_their_own_intrinsics() -> None:
         cameras_from_json({})
 
 
+def test_a_copied_camera_is_a_file_that_the_kit_reads(tmp_path) -> None:
+    given = camera((0.3, -0.2, 1.0), yaw=0.4, pitch=-0.2)
+    (tmp_path / "transforms.json").write_text(json.dumps(json_from_cameras(given)), encoding="utf-8")
+    back = load_cameras(tmp_path / "transforms.json")
+    torch.testing.assert_close(back.world_from_cam, given.world_from_cam)
+    torch.testing.assert_close(back.K, given.K)
+    assert back.hw == given.hw
+
+
 # ---- notebooks
 
 
@@ -399,7 +409,7 @@ def test_the_nearer_one_hides_the_farther_from_both_sides(open_scene) -> None:
 
 
 @needs_browser
-def test_the_camera_goes_in_and_comes_out_unchanged(open_scene) -> None:
+def test_the_camera_goes_in_and_comes_out_unchanged(open_scene, tmp_path) -> None:
     page = open_scene(random_gaussians(100), start_camera=camera((0.1, 0.2, -1.0), yaw=0.3, fov_deg=50))
     start = cameras_from_json(page.evaluate("onescene.camera"))
     torch.testing.assert_close(
@@ -407,7 +417,10 @@ def test_the_camera_goes_in_and_comes_out_unchanged(open_scene) -> None:
     )
     given = camera((0.3, -0.2, 0.1), yaw=2.5, pitch=-0.7, roll=0.4, fov_deg=43)
     page.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(given))})")
-    back = cameras_from_json(page.evaluate("onescene.camera"))
+    copied = page.evaluate("onescene.camera")
+    back = cameras_from_json(copied)
+    (tmp_path / "transforms.json").write_text(json.dumps(copied), encoding="utf-8")
+    torch.testing.assert_close(load_cameras(tmp_path / "transforms.json").world_from_cam, back.world_from_cam)
     torch.testing.assert_close(back.world_from_cam, given.world_from_cam, atol=2e-6, rtol=0)
     torch.testing.assert_close(back.K, given.K, atol=1e-3, rtol=0)
     assert back.hw == HW
@@ -430,6 +443,33 @@ def test_keys_and_mouse_move_the_camera(open_scene) -> None:
     page.mouse("mouseWheel", (320, 160), deltaX=0, deltaY=-100)
     page.wait_for(f"Math.hypot(...onescene.viewer.camera.position.map((v, k) => v - {before}[k])) > 0.1", 20)
     hold(page, "KeyR", "r", "Math.hypot(...onescene.viewer.camera.position, onescene.viewer.camera.yaw) < 1e-6")
+
+
+@needs_browser
+def test_slow_machines_draw_less_while_moving_and_all_at_rest(open_scene) -> None:
+    grid = torch.cartesian_prod(torch.linspace(-2, 2, 80), torch.linspace(-2, 2, 80), torch.tensor([3.0]))
+    colours = torch.stack((grid[:, 0] / 4 + 0.5, grid[:, 1] / 4 + 0.5, 0.3 * torch.ones(len(grid))), dim=1)
+    page = open_scene(blobs(grid.tolist(), colours.tolist(), scale=0.04))
+    full = picture(page, camera())
+    seen = page.evaluate("onescene.viewer.renderer.visible")
+    coarse = """(async () => {
+      const viewer = onescene.viewer;
+      viewer.stride = 4;
+      await viewer.sort();
+      viewer.draw();
+      return viewer.canvas.toDataURL();
+    })()"""
+    data = base64.b64decode(page.evaluate(coarse).split(",")[1])
+    drawn = torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
+    assert page.evaluate("onescene.viewer.renderer.visible") == pytest.approx(seen / 4, rel=0.02)
+    middle = (slice(None), slice(16, -16), slice(16, -16))
+    assert (drawn - full)[middle].abs().mean() < 0.05  # no gaps: wider Gaussians cover for the missing ones
+    pace = "new (onescene.viewer.pace.constructor)()"
+    slow = f"(() => {{ const p = {pace}; for (let k = 0; k < 4; k++) {{ p.measure(2); p.next(true); }} return p; }})()"
+    assert page.evaluate(f"{slow}.next(true)") == {"quality": 0.5, "stride": 8}
+    assert page.evaluate(f"{slow}.next(false)") == {"quality": 1, "stride": 1}
+    quick = f"(() => {{ const p = {slow}; for (let k = 0; k < 200; k++) {{ p.measure(0.016); p.next(true); }}"
+    assert page.evaluate(f"{quick} return p.next(true); }})()") == {"quality": 1, "stride": 1}
 
 
 @needs_browser

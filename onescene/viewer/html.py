@@ -19,7 +19,17 @@ from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import json_from_cameras
 from onescene.viewer.packing import PackedScene, pack, thin
 
-SCENE_SCRIPTS = ("gl.js", "sorter.js", "splats.js", "panorama.js", "camera.js", "overlay.js", "scene.js", "start.js")
+SCENE_SCRIPTS = (
+    "gl.js",
+    "sorter.js",
+    "splats.js",
+    "panorama.js",
+    "camera.js",
+    "overlay.js",
+    "pace.js",
+    "scene.js",
+    "start.js",
+)
 PANORAMA_SCRIPTS = ("gl.js", "panorama.js")
 
 

@@ -10,6 +10,7 @@ const WALK_KEYS = {
 };
 
 const add = (a, b, factor = 1) => a.map((value, k) => value + factor * b[k]);
+export const distanceBetween = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const unit = (a) => a.map((value) => value / Math.hypot(...a));
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
@@ -63,7 +64,8 @@ export function statesFromJSON(json) {
   if (!Array.isArray(json?.frames)) throw new Error("A camera is a transforms.json object with a list of frames.");
   return json.frames.map((frame) => {
     const m = frame.transform_matrix, column = (k) => [m[0][k], m[1][k], m[2][k]];
-    const shorter = Math.min(frame.w ?? json.w, frame.h ?? json.h), focal = frame.fl_y ?? json.fl_y ?? frame.fl_x ?? json.fl_x;
+    const shorter = Math.min(frame.w ?? json.w, frame.h ?? json.h);
+    const focal = frame.fl_y ?? json.fl_y ?? frame.fl_x ?? json.fl_x;
     const state = { position: column(3), right: unit(column(0)), forward: unit(column(2).map((value) => -value)) };
     if (shorter && focal) state.fov = 2 * Math.atan(shorter / (2 * focal));
     if (![...state.position, ...state.right, ...state.forward].every(Number.isFinite)) {
@@ -92,8 +94,9 @@ export class Path {
   constructor(states) {
     this.states = states;
     const first = states[0], last = states[states.length - 1];
-    const length = states.slice(1).reduce((sum, s, k) => sum + Math.hypot(...add(s.position, states[k].position, -1)), 0);
-    this.closed = Math.hypot(...add(first.position, last.position, -1)) <= 2 * length / states.length &&
+    const steps = states.slice(1).map((state, k) => distanceBetween(state.position, states[k].position));
+    const length = steps.reduce((sum, step) => sum + step, 0);
+    this.closed = distanceBetween(first.position, last.position) <= 2 * length / states.length &&
       dot(first.forward, last.forward) > 0.9;
     this.seconds = Math.max(6, states.length / 24); // a short list of frames is shown slowly
   }
@@ -118,7 +121,8 @@ export class Path {
 export class Controls {
   constructor(element, camera, radius, hooks) {
     Object.assign(this, { element, camera, radius, hooks, speed: 1, mode: "walk", target: null });
-    Object.assign(this, { keys: new Set(), pointers: new Map(), velocity: [0, 0, 0], glide: 0, flight: null, fast: false });
+    Object.assign(this, { keys: new Set(), pointers: new Map(), fast: false });
+    Object.assign(this, { velocity: [0, 0, 0], glide: 0, flight: null });
     const on = (name, handler, options) => element.addEventListener(name, handler, options);
     on("pointerdown", (event) => this.press(event));
     on("pointermove", (event) => this.drag(event));
@@ -205,7 +209,8 @@ export class Controls {
 
   orbit(distance) {
     this.mode = distance ? "orbit" : "walk";
-    this.target = distance ? { point: add(this.camera.position, this.camera.axes().forward, distance), distance } : null;
+    const { position } = this.camera, { forward } = this.camera.axes();
+    this.target = distance ? { point: add(position, forward, distance), distance } : null;
   }
 
   // Stops all movement and leaves the orbit.

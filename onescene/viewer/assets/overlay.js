@@ -133,7 +133,8 @@ export class Overlay {
   showText(text) {
     const dialog = element(this.root, "dialog", "os-dialog");
     element(dialog, "textarea", "", { value: text, readOnly: true, rows: 16, cols: 56 }).select();
-    element(dialog, "button", "", { textContent: "Close", type: "button" }).addEventListener("click", () => dialog.close());
+    const close = element(dialog, "button", "", { textContent: "Close", type: "button" });
+    close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => dialog.remove());
     dialog.showModal();
     dialog.querySelector("textarea").select();

@@ -1,22 +1,22 @@
 // The scene viewer: loads the chunks, turns input into pictures, and tells others about the camera.
 
-import { Camera, Controls, Path, statesFromJSON } from "./camera.js";
+import { Camera, Controls, Path, distanceBetween, statesFromJSON } from "./camera.js";
 import { PanoramaPass, loadImage } from "./panorama.js";
 import { Sorter } from "./sorter.js";
 import { SplatRenderer } from "./splats.js";
 import { Overlay } from "./overlay.js";
+import { Pace } from "./pace.js";
 
 const NEAR = 0.025; // of the scene's radius: Gaussians fade out between three times this and this depth
 const MAX_PIXELS = 4e6;
 const LEAVING = 0.8; // of the scene's radius: farther than this from every known camera the picture gets thin
-const SLOW_FRAME = 0.045, FAST_FRAME = 0.02; // seconds: draw fewer pixels while moving, or more again
 
 export class SceneViewer {
   // options: meta {count, chunks, radius, title, start, path}, chunk(k) -> base64 text or bytes, panorama (an image's
   // URL), onCamera(json).
   constructor(root, options) {
     Object.assign(this, { root, meta: options.meta, options, ready: false, drawn: "", dirty: true, running: false });
-    Object.assign(this, { quality: 1, frameSeconds: 0.02, playing: false, time: 0, panoramaMix: 0, panoramaOn: false });
+    Object.assign(this, { pace: new Pace(), stride: 1, playing: false, time: 0, panoramaMix: 0, panoramaOn: false });
     root.classList.add("onescene");
     root.tabIndex = 0;
     root.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves the keys to us
@@ -196,21 +196,24 @@ export class SceneViewer {
     this.dirty = true;
   }
 
-  async sort() {
+  // Sorts for the camera as it stands; while the worker is busy, calls are joined into one more round.
+  sort() {
     this.stale = true;
-    if (this.sorting) return this.sorting;
-    const loop = async () => {
-      while (this.stale) {
-        this.stale = false;
-        const view = this.view(), widen = (slope) => Math.tan(Math.min(1.5, Math.atan(slope) + 0.25));
-        this.renderer.setOrder(await this.sorter.call("sort", { view: { ...view, slopes: view.slopes.map(widen) } }));
-        this.dirty = true;
-        this.wake();
-      }
-      this.sorting = null;
-    };
-    this.sorting = loop();
+    this.sorting ??= this.sortUntilFresh().catch((error) => this.overlay.fail(error.message))
+      .finally(() => { this.sorting = null; });
     return this.sorting;
+  }
+
+  async sortUntilFresh() {
+    const widen = (slope) => Math.tan(Math.min(1.5, Math.atan(slope) + 0.25)); // room to turn until the next round
+    while (this.stale) {
+      this.stale = false;
+      const view = this.view();
+      const message = { view: { ...view, slopes: view.slopes.map(widen) }, stride: this.stride };
+      this.renderer.setOrder(await this.sorter.call("sort", message));
+      this.dirty = true;
+      this.wake();
+    }
   }
 
   draw() {
@@ -222,6 +225,7 @@ export class SceneViewer {
 
   // Sorts for the camera as it stands and draws; resolves when that is on the canvas.
   async render() {
+    this.stride = 1;
     this.resize(1);
     await this.sort();
     this.draw();
@@ -242,11 +246,13 @@ export class SceneViewer {
   frame(now) {
     this.running = false;
     if (this.closed || !this.renderer) return;
-    const seconds = this.last === null ? 1 / 60 : Math.min(0.3, (now - this.last) / 1000);
-    if (this.drew && this.last !== null) this.frameSeconds += 0.15 * ((now - this.last) / 1000 - this.frameSeconds);
-    const moving = this.move(seconds);
-    this.adapt(moving);
-    const key = JSON.stringify([this.camera, this.canvas.clientWidth, this.canvas.clientHeight]);
+    const passed = this.last === null ? 1 / 60 : (now - this.last) / 1000;
+    if (this.drew && this.last !== null) this.pace.measure(passed);
+    const moving = this.move(Math.min(0.3, passed));
+    const { quality, stride } = this.pace.next(moving);
+    this.stride = stride;
+    this.resize(quality);
+    const key = JSON.stringify([this.camera, this.canvas.clientWidth, this.canvas.clientHeight, this.stride]);
     if (key !== this.drawn) {
       this.drawn = key;
       this.dirty = true;
@@ -260,7 +266,7 @@ export class SceneViewer {
       this.wake();
       this.last = now;
     }
-    this.overlay.info(() => [`${(1 / this.frameSeconds).toFixed(0)} frames/s`,
+    this.overlay.info(() => [`${(1 / this.pace.frameSeconds).toFixed(0)} frames/s`,
       `${this.renderer.visible.toLocaleString()} of ${this.meta.count.toLocaleString()} Gaussians in view`,
       `at ${this.camera.position.map((value) => value.toFixed(2)).join(", ")}`]);
   }
@@ -280,20 +286,10 @@ export class SceneViewer {
     return moving;
   }
 
-  adapt(moving) {
-    if (moving && this.frameSeconds > SLOW_FRAME && this.quality > 0.5) {
-      this.quality *= 0.8;
-      this.frameSeconds = FAST_FRAME; // measured anew
-    } else if (moving && this.frameSeconds < FAST_FRAME) {
-      this.quality = Math.min(1, this.quality * 1.02);
-    }
-    this.resize(moving ? this.quality : 1);
-  }
-
   // Tells listeners about a new camera, at most ten times a second, and the person when the scene ends.
   follow() {
     this.reporting ??= setTimeout(() => { this.reporting = null; this.report(); }, 100);
-    const away = Math.min(...this.known.map((point) => Math.hypot(...point.map((v, k) => v - this.camera.position[k]))));
+    const away = Math.min(...this.known.map((point) => distanceBetween(point, this.camera.position)));
     const left = away > LEAVING * this.meta.radius;
     if (left && !this.left) this.overlay.hint("The photo shows less from here. R brings you back.");
     this.left = left;

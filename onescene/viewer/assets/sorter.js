@@ -63,7 +63,8 @@ function sorter(port) {
 
   // Far to near by a counting sort of 16-bit keys. The bits of a positive float grow with its logarithm (piecewise
   // linearly), so equal steps of the key are equal ratios of depth: the room and its sky both keep their order.
-  function sort(view) {
+  // A stride takes every second, third... Gaussian: evenly spread in space, as the order in memory is.
+  function sort(view, stride) {
     const ranges = [];
     let farthest = view.near, total = 0;
     visibleBlocks(view, (first, last, far) => { ranges.push(first, last); farthest = Math.max(farthest, far); });
@@ -72,7 +73,7 @@ function sorter(port) {
     const lowest = bitsOf(near), step = 65535 / Math.max(1, bitsOf(farthest) - lowest);
     const starts = new Uint32Array(65537);
     for (let k = 0; k < ranges.length; k += 2) {
-      for (let i = ranges[k], at = 3 * i; i < ranges[k + 1]; i++, at += 3) {
+      for (let i = ranges[k], at = 3 * i; i < ranges[k + 1]; i += stride, at += 3 * stride) {
         const z = r[6] * (positions[at] - e[0]) + r[7] * (positions[at + 1] - e[1]) + r[8] * (positions[at + 2] - e[2]);
         if (z < near) continue;
         float[0] = z;
@@ -85,7 +86,7 @@ function sorter(port) {
     for (let k = 0; k < 65536; k++) starts[k + 1] += starts[k];
     const order = new Uint32Array(Math.ceil(total / ROW) * ROW); // whole rows of the texture
     for (let i = 0; i < total; i++) order[starts[keys[i]]++] = members[i];
-    return { order, visible: total };
+    return { order, visible: total, stride };
   }
 
   // Depth of what lies in the middle of the view: the first quarter of the depths within about two degrees.
@@ -115,7 +116,7 @@ function sorter(port) {
         const { texels, bounds } = addChunk(await inflate(packed), message.index * CHUNK);
         port.postMessage({ id, result: { texels, bounds } }, [texels.buffer, bounds.buffer]);
       } else if (type === "sort") {
-        const result = sort(message.view);
+        const result = sort(message.view, message.stride);
         port.postMessage({ id, result }, [result.order.buffer]);
       } else if (type === "focus") {
         port.postMessage({ id, result: focus(message.view) });

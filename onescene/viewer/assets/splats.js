@@ -24,6 +24,7 @@ uniform vec2 viewport; // pixels
 uniform float near;    // world units
 uniform highp usampler2D order; // indices of Gaussians, far to near
 uniform int visible;
+uniform float widen;   // larger Gaussians close the gaps where only some of them are drawn
 out vec2 offset;       // from the centre, in standard deviations
 flat out vec4 colour;
 
@@ -61,7 +62,7 @@ void main() {
   if (opacity < 1.0 / 255.0) return;
 
   vec3 bytes = vec3(byteAt(texel.y, 16), byteAt(texel.y, 24), byteAt(texel.z, 0));
-  vec3 scale = exp(vec3(b1.zw, b2.x) + b2.yzw * bytes / 255.0);
+  vec3 scale = widen * exp(vec3(b1.zw, b2.x) + b2.yzw * bytes / 255.0);
   vec3 others = (vec3(byteAt(texel.z, 8), byteAt(texel.z, 16), byteAt(texel.z, 24)) / 127.5 - 1.0) * 0.70710678;
   mat3 axes = camFromWorld * rotation(texel.x >> 30, others); // columns, in the camera
   axes[0] *= scale.x; axes[1] *= scale.y; axes[2] *= scale.z;
@@ -109,14 +110,16 @@ export class SplatRenderer {
     this.gl = gl;
     this.visible = 0;
     this.program = compile(gl, VERTEX_SHADER, FRAGMENT_SHADER);
-    this.uniforms = Object.fromEntries(["gaussians", "blocks", "order", "visible", "camFromWorld", "eye", "focal", "viewport", "near"]
-      .map((name) => [name, gl.getUniformLocation(this.program, name)]));
+    const names = ["gaussians", "blocks", "order", "visible", "widen", "camFromWorld", "eye", "focal", "viewport",
+      "near"];
+    this.uniforms = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(this.program, name)]));
     this.textures = [this.texture(gl.RGBA32UI, TEXTURE_WIDTH, rows),
       this.texture(gl.RGBA32F, 3 * BLOCK, Math.ceil(count / CHUNK)), this.texture(gl.R32UI, TEXTURE_WIDTH, rows)];
     this.vertices = gl.createVertexArray();
     gl.bindVertexArray(this.vertices);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
-    const corners = Uint16Array.from({ length: 6 * QUADS }, (_, k) => 4 * Math.floor(k / 6) + [0, 1, 2, 2, 1, 3][k % 6]);
+    const corner = (k) => 4 * Math.floor(k / 6) + [0, 1, 2, 2, 1, 3][k % 6]; // two triangles
+    const corners = Uint16Array.from({ length: 6 * QUADS }, (_, k) => corner(k));
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
     gl.bindVertexArray(null);
   }
@@ -144,9 +147,9 @@ export class SplatRenderer {
   }
 
   // order: whole rows of indices, of which the first `visible` count.
-  setOrder({ order, visible }) {
+  setOrder({ order, visible, stride }) {
     const { gl } = this;
-    this.visible = visible;
+    Object.assign(this, { visible, widen: Math.sqrt(stride) });
     if (!visible) return;
     gl.bindTexture(gl.TEXTURE_2D, this.textures[2]);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, TEXTURE_WIDTH, order.length / TEXTURE_WIDTH, gl.RED_INTEGER,
@@ -171,6 +174,7 @@ export class SplatRenderer {
     gl.uniform1i(uniforms.blocks, 1);
     gl.uniform1i(uniforms.order, 2);
     gl.uniform1i(uniforms.visible, this.visible);
+    gl.uniform1f(uniforms.widen, this.widen);
     gl.uniformMatrix3fv(uniforms.camFromWorld, true, view.camFromWorld);
     gl.uniform3fv(uniforms.eye, view.eye);
     gl.uniform2fv(uniforms.focal, view.focal);
