@@ -29,12 +29,9 @@ def trajectories_figure(trajectories: Mapping[str, Cameras], *, columns: int = 6
         reach = max(float(place.abs().max()), 0.2) * 1.4
         axis.plot(place[:, 0], place[:, 2], color="tab:red", linewidth=1.5)
         step = max(1, len(place) // 8)
-        axis.quiver(
-            *(place[::step, 0], place[::step, 2], ahead[::step, 0], ahead[::step, 2]),
-            angles="xy",
-            color="0.4",
-            width=0.008,
-        )
+        tips = place + ahead * (0.25 * reach)
+        for i in range(0, len(place), step):
+            axis.plot([place[i, 0], tips[i, 0]], [place[i, 2], tips[i, 2]], color="0.4", linewidth=0.8)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set_title(f"{name} (±{reach:.2g})", fontsize=8)
     return figure
