@@ -113,7 +113,7 @@ def test_the_example_has_no_seam_no_pole_star_no_border(example):
     step = out.panorama.diff(dim=1).abs().mean(dim=0)
     border = out.mask[1:] != out.mask[:-1]
     photo_step = step[~out.mask[1:] & ~out.mask[:-1]].mean()
-    assert step[border].mean() < 2 * photo_step  # black outside: 20 times
+    assert step[border].mean() < 2 * photo_step  # measured: 1.35; black outside: 49
 
 
 @settings(max_examples=12, deadline=None)
@@ -134,12 +134,12 @@ def test_any_photo_gives_a_whole_panorama(hw, fov_deg, pitch_deg, roll_deg, seed
 
 
 @pytest.mark.parametrize("hw", [(96, 128), (128, 72), (100, 100)])
-@pytest.mark.parametrize("fov_deg", [20.0, 65.0, 120.0])
+@pytest.mark.parametrize("fov_deg", [20.0, 65.0, 150.0])
 def test_level_photos_close_the_circle_and_the_poles(hw, fov_deg):
     image = panorama.run(smooth_photo(*hw), PanoramaConfig(height_px=128, fov_deg=fov_deg)).panorama
     across, inside = jumps(image)
     assert across <= 1.5 * inside
-    assert image[:, [0, -1]].std(dim=-1).max() < 0.01
+    assert image[:, [0, -1]].std(dim=-1).max() < 0.004  # measured: below 0.0004
 
 
 def test_the_seed_decides_and_nothing_else():
@@ -270,4 +270,6 @@ def test_ground_is_textured_only_where_the_photo_shows_some():
     assert 0.005 < ground.std() < 0.05 and abs(ground.mean()) < 0.004
     assert not texture[rows < 96].any()
     assert not ground_texture(grain * high[..., None], high, np.random.default_rng(1)).any()
-    assert not ground_texture(np.repeat(0.5 * low[..., None], 3, axis=2).astype(np.float32), low, np.random.default_rng(1)).any()
+    assert not ground_texture(
+        np.repeat(0.5 * low[..., None], 3, axis=2).astype(np.float32), low, np.random.default_rng(1)
+    ).any()

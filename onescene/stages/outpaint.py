@@ -202,6 +202,16 @@ def distance_from(mask: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform((~around).astype(np.uint8), cv2.DIST_L2, 5)[:, half:-half]
 
 
+def extend(placed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Gives every pixel outside the mask the colour of the nearest one inside, so that no black can leak in."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(labels.max()) + 1, 3), dtype=np.float32)
+    colours[labels[mask]] = placed[mask]
+    return colours[labels]
+
+
 # --- the caps --------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +280,7 @@ def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
     height, width = mask.shape
     unit = degrees(height)
     rng = np.random.default_rng(seed)
+    placed = extend(placed, mask)
     columns = photo_columns(placed, mask)
     strip = unroll(placed, columns, choose_tour(columns, width - columns.count, rng))
     outside = np.maximum(strip.above / RISE_DEG, strip.below / FALL_DEG) / unit
