@@ -170,7 +170,7 @@ def test_black_and_white(tmp_path):
     picture.save(tmp_path / "a.png")
     found = load_photo(tmp_path / "a.png").rgb
     assert found.unique().tolist() == [0, 1]
-    assert_close(found[0], torch.from_numpy(np.asarray(picture)).float())
+    assert_close(found[0], torch.from_numpy(np.array(picture)).float())
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
@@ -557,7 +557,7 @@ def test_a_film_plays_everywhere_and_keeps_its_colours(tmp_path):
 )
 def test_films_that_can_not_be(tmp_path, frames, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        save_video(frames, tmp_path / "a.mp4", **options)
+        save_video(iter(frames), tmp_path / "a.mp4", **options)
     assert not list(tmp_path.iterdir())
 
 
