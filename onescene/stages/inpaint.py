@@ -27,7 +27,7 @@ SMOOTHING_LEVELS_PX = (1.5, 4.0, 10.0)
 
 
 @kernel
-def _look(known, depth, start, step, depth_ratio, inward):
+def _look(known, depth, start, step):
     """Walks from a hole pixel to a known one and a bit on: row, column, closeness (0 if none), depth at the rim."""
     height, width = known.shape
     dx, dy = step[0], step[1]
@@ -37,24 +37,24 @@ def _look(known, depth, start, step, depth_ratio, inward):
     if not (0 <= y < height and 0 <= x < width):
         return 0, 0, 0.0, 1.0
     rim = depth[y, x]
-    for _ in range(inward):
+    for _ in range(INWARD_PX):
         if not (0 <= y + dy < height and 0 <= x + dx < width and known[y + dy, x + dx]):
             break
         change = depth[y + dy, x + dx] / rim
-        if change > depth_ratio or change * depth_ratio < 1:
+        if change > DEPTH_RATIO or change * DEPTH_RATIO < 1:
             break
         y, x, away = y + dy, x + dx, away + 1
     return y, x, 1.0 / (away * np.sqrt(dx * dx + dy * dy)), rim
 
 
 @kernel
-def _weigh(weight, depth, depth_ratio):
+def _weigh(weight, depth):
     """Drops the nearer of two opposite rays that end on different surfaces, and all others that end as near."""
     half = weight.shape[0] // 2
     near, far, contests = 0.0, 0.0, 0
     for k in range(half):
         m = k + half
-        if weight[k] > 0 and weight[m] > 0 and max(depth[k], depth[m]) > depth_ratio * min(depth[k], depth[m]):
+        if weight[k] > 0 and weight[m] > 0 and max(depth[k], depth[m]) > DEPTH_RATIO * min(depth[k], depth[m]):
             near += np.log(min(depth[k], depth[m]))
             far += np.log(max(depth[k], depth[m]))
             contests += 1
@@ -71,16 +71,16 @@ def _weigh(weight, depth, depth_ratio):
 
 
 @kernel
-def _fill(known, rgb, depth, holes_yx, steps, angles, depth_ratio, inward, out):
+def _fill(known, rgb, depth, holes_yx, out):
     """Colour and disparity of every hole pixel in the rows of ``out`` [n, 4]; disparity 0 where no ray ends."""
-    count = steps.shape[0]
+    count = STEPS.shape[0]
     ends = np.zeros((count, 2), np.int64)
     weight, end_depth = np.zeros(count), np.ones(count)
     for i in range(holes_yx.shape[0]):
         for k in range(count):
-            y, x, w, d = _look(known, depth, holes_yx[i], steps[k], depth_ratio, inward)
-            ends[k, 0], ends[k, 1], weight[k], end_depth[k] = y, x, w * angles[k], d
-        _weigh(weight, end_depth, depth_ratio)
+            y, x, w, d = _look(known, depth, holes_yx[i], STEPS[k])
+            ends[k, 0], ends[k, 1], weight[k], end_depth[k] = y, x, w * ANGLES[k], d
+        _weigh(weight, end_depth)
         total = weight.sum()
         if total == 0:
             continue
@@ -127,7 +127,7 @@ def inpaint(
     source_rgb = np.ascontiguousarray(rgb, dtype=np.float32)
     source_depth = np.ascontiguousarray(depth_z, dtype=np.float32)
     filled = np.zeros((int(holes.sum()), 4), dtype=np.float32)
-    _fill(known, source_rgb, source_depth, np.argwhere(holes), STEPS, ANGLES, DEPTH_RATIO, INWARD_PX, filled)
+    _fill(known, source_rgb, source_depth, np.argwhere(holes), filled)
     lost = filled[:, 3] == 0
     if lost.any():
         filled[lost, :3] = source_rgb[known].mean(axis=0) if known.any() else 0.0
