@@ -426,7 +426,14 @@ def test_ctrl_c_keeps_what_is_finished(copy, capsys, number):
     out = copy / "out"
     shutil.rmtree(out)
     command = [sys.executable, "-m", "onescene", "run", str(copy / "mein Foto.png"), "--out", str(out), *options(copy)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"ONESCENE_TYPECHECK": ""})
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"ONESCENE_TYPECHECK": ""},
+        # a test suite in the background hands down an ignored SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     said = ""
     for line in process.stderr:
         said += line
