@@ -110,7 +110,7 @@ def scene_html(
         panorama_png: A PNG or JPEG file (2:1) that the person can switch to for comparison.
 
     Returns:
-        The HTML text: about 17 bytes per Gaussian.
+        The HTML text: 17 to 20 bytes per Gaussian.
 
     Raises:
         ValueError: no Gaussians, NaN or inf in them, ``max_gaussians`` below 1, an image that is neither PNG nor JPEG.

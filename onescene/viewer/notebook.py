@@ -91,7 +91,7 @@ def show_scene(
         cameras: A trajectory to move along.
         start_camera: Where the view starts; default: the origin, looking along z.
         title: Shown over the picture.
-        max_gaussians: Thins larger scenes, because the notebook carries them (about 17 bytes each).
+        max_gaussians: Thins larger scenes, because the notebook carries them (17 to 20 bytes each).
     """
     if not is_interactive():
         width = min(STILL_WIDTH_PX, round(height_px * 16 / 9))
