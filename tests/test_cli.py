@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -482,6 +483,6 @@ def test_doctor_sees_weights_that_are_missing_or_not_the_shipped_ones(capsys, mo
 
 
 def test_a_pipe_that_closes_early_is_no_traceback():
-    command = f"{sys.executable} -m onescene doctor | head -1"
+    command = f"{shlex.quote(sys.executable)} -m onescene doctor | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("ok") and "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from onescene.pipeline import digests
 from onescene.pipeline.digests import digest_of_code, digest_of_file
-from onescene.pipeline.step import Step, StepContext, check_step, is_up_to_date, read_record, run_step
+from onescene.pipeline.step import Step, StepContext, is_up_to_date, read_record, run_step
 from onescene.pipeline.workspace import STATE, FolderBusyError, open_workspace
 
 
@@ -170,7 +170,7 @@ def test_a_missing_input_and_a_file_in_the_way_are_named(step, out, tmp_path):
         run_step(changed(step, inputs={"text": tmp_path / "none.txt"}), out)
     (out / "01_letters").write_text("a file")
     with pytest.raises(NotADirectoryError, match="01_letters is a file"):
-        check_step(step, out)
+        run_step(step, out)
     (out / "01_letters").unlink()
     (out / "01_letters" / "001.txt").mkdir(parents=True)
     with pytest.raises(IsADirectoryError, match=r"001\.txt is a folder"):

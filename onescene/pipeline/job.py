@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from onescene.pipeline import layout
@@ -17,7 +18,7 @@ from onescene.pipeline.digests import digest_of_file
 from onescene.pipeline.progress import Clock, RunProgress
 from onescene.pipeline.record import write_run_json
 from onescene.pipeline.settings import RunSettings
-from onescene.pipeline.step import Step, check_step, is_up_to_date, read_record, run_step
+from onescene.pipeline.step import Step, is_up_to_date, read_record, run_step
 from onescene.pipeline.workspace import open_workspace
 
 STEPS = (
@@ -76,8 +77,7 @@ def run_job(job: Job, report: Callable[[RunProgress], None] | None = None) -> di
                 clock.skipped(name)
                 states[name] = "skipped"
                 continue
-            check_step(step, out)
-            run_step(step, out, clock.started(name))
+            run_step(step, out, partial(clock.started, name))
             clock.finished(name)
             states[name] = "ran"
         _write_record(job, {n for n, s in states.items() if s == "ran"})

@@ -124,35 +124,33 @@ def is_up_to_date(step: Step, out: Path) -> bool:
     return all((out / name).is_file() and digest_of_file(out / name) == value for name, value in record.outputs.items())
 
 
-def check_step(step: Step, out: Path) -> None:
-    """Complains of what the caller gave, before anything is said or made.
-
-    Raises:
-        NotADirectoryError: a file stands where the step's folder should be.
-        ValueError, FileNotFoundError, ...: as the step's own check.
-    """
-    target = out / step.folder
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{target} is a file, but {step.name} needs a folder of that name")
-    step.check()
-
-
-def run_step(step: Step, out: Path, progress: Progress = lambda share: None) -> StepRecord:
+def run_step(step: Step, out: Path, begin: Callable[[], Progress] = lambda: lambda share: None) -> StepRecord:
     """Runs a step and puts its files into place; on any failure the folder stays as it was.
+
+    Args:
+        step: What to run.
+        out: The run's folder.
+        begin: Called once the step has found nothing wrong with what the caller gave; returns what is called with
+            the share that is done.
 
     Raises:
         FileNotFoundError: an input is missing.
-        IsADirectoryError: a folder stands where a file should be.
+        NotADirectoryError, IsADirectoryError: a file stands where the step's folder should be, or the reverse.
+        ValueError, ...: as the step's own check.
         OSError: the disk is full (errno ENOSPC), in a sentence that names the step.
     """
     parts = made_from(step)
+    target = out / step.folder
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, but {step.name} needs a folder of that name")
     partial = out / STATE / f"partial-{step.name}"
     shutil.rmtree(partial, ignore_errors=True)
     started = time.perf_counter()
     try:
         partial.mkdir(parents=True)
         with peak_memory() as peak:
-            facts = step.make(StepContext(partial, step.inputs, progress)) or {}
+            step.check()
+            facts = step.make(StepContext(partial, step.inputs, begin())) or {}
         record = StepRecord(
             name=step.name,
             key=digest_of_value(parts),
