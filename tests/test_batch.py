@@ -29,10 +29,12 @@ WORK = """import json, pathlib, time
 if word == "break":
     raise RuntimeError("the word was break")
 if word == "slow":
-    time.sleep(6)
+    time.sleep(4)
 folder = pathlib.Path(results)
 print(folder)
-(folder / "metrics.json").write_text(json.dumps({"metrics": {"double": 2 * size}, "word": word, "list": [1, 2]}))
+metrics = {"double": 2 * size, "list": [1, 2]}
+checks = {"a": True, "b": size > 5}
+(folder / "metrics.json").write_text(json.dumps({"metrics": metrics, "checks": checks}))
 """
 
 
@@ -172,7 +174,7 @@ def test_a_failed_run_stops_nobody_and_what_is_valid_is_skipped(project, capsys)
         "params.yaml",
     ]
     assert [p.name for p in (done / "bad").iterdir()] == ["failed.ipynb"]
-    assert json.loads((done / "ü b" / "metrics.json").read_text())["metrics"] == {"double": 14}
+    assert json.loads((done / "ü b" / "metrics.json").read_text())["metrics"]["double"] == 14
     params = yaml.safe_load((done / "a" / "params.yaml").read_text())
     assert params == {"size": 1, "word": "a", "share": 0.5, "results": "results/00_tiny/a"}
     text = (done / "a" / "notebook.ipynb").read_text()
@@ -180,7 +182,8 @@ def test_a_failed_run_stops_nobody_and_what_is_valid_is_skipped(project, capsys)
     assert "results/00_tiny/a" in "".join(nbformat.reads(text, 4).cells[-1].outputs[0].text)
 
     table = pd.read_csv(done / "table.csv", index_col="run")
-    assert table.loc["ü b", "metrics.double"] == 14 and table.loc["a", "size"] == 1
+    assert table.loc["ü b", "double"] == 14 and table.loc["a", "size"] == 1
+    assert table.loc["a", "checks"] == "1 of 2" and table.loc["ü b", "checks"] == "2 of 2"
     assert "list" not in table and "share" not in table
 
     write_params(sweep / "bad.yaml", word="mended")

@@ -53,7 +53,8 @@ def batch(
     for folder in dict.fromkeys(job.folder.parent for job in jobs):
         table = write_table(folder)
         if len(table):
-            typer.echo(f"\n{folder.name} ({folder / 'table.csv'})\n{table.to_string(float_format='{:.4g}'.format)}")
+            shown = table.T.to_string(float_format="{:.4g}".format)  # runs side by side
+            typer.echo(f"\n{folder.name} ({folder / 'table.csv'})\n{shown}")
     if failed:
         typer.echo(
             f"onescene: {len(failed)} of {len(jobs)} runs failed: {', '.join(r.label for r in failed)}", err=True
