@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -268,3 +269,31 @@ def test_a_cluster_loses_a_worker_and_finishes(project, cluster, tmp_path):
     assert second.poll() is None
     assert len(results_table(project / "results" / "00_tiny")) == 4
     assert error.count(": done") == 4
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_during_a_batch_keeps_what_is_finished(project):
+    write_params(project / "params" / "small" / "a.yaml", size=1)
+    write_params(project / "params" / "small" / "b.yaml", word="slow")
+    batch = [sys.executable, "-m", "onescene", "batch", "params/small/a.yaml", "params/small/b.yaml"]
+    process = subprocess.Popen(
+        [*batch, "--notebook", "00"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"ONESCENE_TYPECHECK": ""},
+        # a test suite in the background hands down an ignored SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    said = process.stderr.readline()
+    assert "00_tiny/a: done" in said
+    slow = project / "results" / "00_tiny" / "b"
+    while not list(slow.glob(".*/partial-*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said += process.stderr.read()
+    assert process.wait(60) == 130, said
+    assert "interrupted" in said and "Traceback" not in said
+    assert (project / "results" / "00_tiny" / "a" / "metrics.json").is_file()
+    assert not (slow / "metrics.json").exists() and not list(slow.rglob("partial-*"))

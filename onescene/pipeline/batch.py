@@ -189,7 +189,8 @@ def _execute(job: BatchJob, context: StepContext) -> dict[str, Any]:
             parameters=params,
             kernel_name="python3",
             language="python",
-            extra_arguments=["--IPKernelApp.log_level=40"],  # ipykernel warns of its own TCP ports at every start
+            # ipykernel warns of its TCP ports at every start and of the interrupt that ends it
+            extra_arguments=["--IPKernelApp.log_level=50"],
             cwd=str(job.root),
             progress_bar=False,
             request_save_on_cell_execute=False,
