@@ -139,7 +139,9 @@ def test_a_moved_scene_looks_alike_to_a_moved_camera(name, degree):
     before = render(scene, Cameras(world_from_cam=world_from_cam, K=K, hw=(32, 32)), backend="torch").rgb
     after = render(moved, Cameras(world_from_cam=there, K=K, hw=(32, 32)), backend="torch").rgb
     assert before.std() > 0.05
-    assert_close(after.flip(-1) if mirrored else after, before, atol=2e-5, rtol=0)
+    difference = ((after.flip(-1) if mirrored else after) - before).abs()
+    assert difference.max() < 1 / 255  # a Gaussian's rim is cut at 1/255: rounding decides on which side a pixel is
+    assert (difference < 2e-5).float().mean() > 0.995
 
 
 def test_there_and_back_is_where_it_was():
