@@ -7,7 +7,7 @@ of the training maps (a distance per row of the panorama), and, for views, the e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +59,7 @@ class SampleSource(Protocol):
 class EvaluationConfig:
     """What to measure."""
 
-    scaffold: ScaffoldConfig = ScaffoldConfig()
+    scaffold: ScaffoldConfig = field(default_factory=ScaffoldConfig)
     layout: tuple[float, ...] = ()  # mean layout: log distance per row, zenith first; empty = not measured
     displaced: bool = True  # render the displaced views (slow)
 
