@@ -402,6 +402,22 @@ def test_degenerate_gaussians_have_finite_gradients(backend):
 
 
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_a_background_shows_where_light_is_left(backend):
+    gaussians, cameras = cloud(200, size=0.1), camera((20, 30), count=2)
+    black = render(gaussians, cameras, backend)
+    colours = torch.tensor([[0.2, 0.9, 0.4], [0.8, 0.1, 0.6]])
+    for background in (colours, colours[0]):
+        over = render(gaussians, cameras, backend, background=background)
+        for i in range(2):
+            behind = background.expand(2, 3)[i][:, None, None] * (1 - black.alpha[i])
+            assert_close(over.rgb[i], black.rgb[i] + behind)
+        assert torch.equal(over.depth_z, black.depth_z) and torch.equal(over.alpha, black.alpha)
+    free = colours[0].clone().requires_grad_()
+    render(gaussians, cameras, backend, background=free).rgb.sum().backward()
+    assert_close(free.grad, (1 - black.alpha).sum().expand(3))
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_equal_depths_keep_their_order(backend):
     """A stable sort: of two Gaussians at one depth, the first is in front."""
     a, b = one(scale=9.0, opacity=0.9, rgb=(1, 0, 0)), one(scale=9.0, opacity=0.9, rgb=(0, 1, 0))
@@ -444,6 +460,13 @@ def test_bad_input_is_refused():
         render(gaussians, cameras, "gsplat")
     with pytest.raises((ValueError, TypeCheckError), match="scales"):
         replace(gaussians, scales=gaussians.scales[:2])
+    for background, said in (
+        (torch.zeros(2, 3), r"background must have shape \(3,\) or \(1, 3\), got \(2, 3\)"),
+        (torch.zeros(3, dtype=torch.float64), "background must be torch.float32"),
+        (torch.full((3,), math.nan), "background must be finite"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            render(gaussians, cameras, background=background)
     overflowing = replace(gaussians, means=torch.full_like(gaussians.means, 3e38))  # finite, though its sum is not
     assert render(overflowing, cameras).alpha.max() == 0
 

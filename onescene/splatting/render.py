@@ -1,6 +1,6 @@
 """The one public ``render``: checks its input, picks a backend and returns colour, depth and alpha.
 
-The mathematics lives in ``projection`` and ``reference`` (readable torch) and in ``numba_kernels`` (fast, CPU).
+The mathematics lives in ``projection`` and ``reference`` (readable torch) and in ``numba_*`` (fast, CPU).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BACKENDS = ("auto", "torch", "numba", "gsplat")
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOutput:
-    """What the cameras see, over black.
+    """What the cameras see, over black or the given background.
 
     Attributes:
         rgb: Colour, >= 0 (not clamped above).
@@ -65,6 +65,22 @@ def _check_tensors(gaussians: Gaussians, cameras: Cameras) -> None:
                 raise ValueError(f"{field.name} must be finite, got NaN or inf in {bad} of {tensor.numel()} entries")
     if len(cameras) and not (cameras.K.diagonal(dim1=1, dim2=2)[:, :2] > 0).all():
         raise ValueError("K must have focal lengths > 0")
+
+
+def _check_background(background: Tensor, views: int, like: Tensor) -> None:
+    if tuple(background.shape) not in ((3,), (views, 3)):
+        raise ValueError(f"background must have shape (3,) or ({views}, 3), got {tuple(background.shape)}")
+    if background.dtype != like.dtype or background.device != like.device:
+        raise ValueError(
+            f"background must be {like.dtype} on {like.device} as means, got {background.dtype} on {background.device}"
+        )
+    if not torch.isfinite(background).all():
+        raise ValueError("background must be finite, got NaN or inf")
+
+
+def _over(rgb: Float[Tensor, "v 3 h w"], alpha: Float[Tensor, "v h w"], background: Tensor) -> Float[Tensor, "v 3 h w"]:
+    """What is left of the light falls on the background."""
+    return rgb + (1 - alpha)[:, None] * background[..., None, None]
 
 
 @lru_cache(maxsize=64)
@@ -113,8 +129,9 @@ def render(
     *,
     near: float = 0.01,
     far: float = math.inf,
+    background: Float[Tensor, "*views 3"] | None = None,
 ) -> RenderOutput:
-    """Renders Gaussians into cameras over black, differentiable in every Gaussian parameter (3DGS, EWA splatting).
+    """Renders Gaussians into cameras, differentiable in every Gaussian parameter (3DGS, EWA splatting).
 
     Args:
         gaussians: The scene; quaternions of any length.
@@ -123,12 +140,13 @@ def render(
             float32), ``gsplat`` (CUDA, float32) or ``auto``.
         near: Centres closer than this are not drawn [world units along z].
         far: Centres farther than this are not drawn [world units along z].
+        background: Colour behind everything, one for all cameras or one each; differentiable; black by default.
 
     Returns:
         Colour, alpha-weighted depth and alpha.
 
     Raises:
-        ValueError: unknown backend, tensors of different kinds, NaN or inf, near or far out of range.
+        ValueError: unknown backend, tensors of different kinds or shapes, NaN or inf, near or far out of range.
 
     Notes: gsplat's conventions: 0.3 px^2 blur, alpha clamped at 0.999, contributions under 1/255 skipped, a pixel is
     finished before its transmittance reaches 1e-4, Gaussians sorted by the depth of their centre.
@@ -136,6 +154,8 @@ def render(
     _check_range(near, far)
     chosen = choose_backend(gaussians, cameras, backend)
     _check_tensors(gaussians, cameras)
+    if background is not None:
+        _check_background(background, len(cameras), gaussians.means)
     if chosen == "torch":
         rgb, depth_z, alpha = render_reference(gaussians, cameras, near, far)
     elif chosen == "numba":
@@ -144,4 +164,6 @@ def render(
         rgb, depth_z, alpha = render_numba(gaussians, cameras, near, far)
     else:
         rgb, depth_z, alpha = render_gsplat(gaussians, cameras, near, far)
+    if background is not None:
+        rgb = _over(rgb, alpha, background)
     return RenderOutput(rgb=rgb, depth_z=depth_z, alpha=alpha)
