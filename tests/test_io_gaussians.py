@@ -17,9 +17,11 @@ import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
+from onescene.geometry.axes import transform_gaussians
 from onescene.geometry.perspective import intrinsics_from_fov
 from onescene.io import load_gaussians, save_gaussians
 from onescene.io.arrays import arrays_from_gaussians, turned_about_x
+from onescene.io.gltf import GlbWriter
 from onescene.io.ply import read_converted_ply
 from onescene.splatting import render
 from onescene.types import SH_C0, Cameras, Gaussians
@@ -338,6 +340,91 @@ def test_a_glb_says_what_it_holds(tmp_path):
     assert_close(floats(f"{prefix}:SH_DEGREE_1_COEF_0", 3), -wanted.sh[:, 1])  # the harmonic y
 
 
+KHR = "KHR_gaussian_splatting"
+
+
+def edited_glb(path: Path, edit) -> Path:
+    """The file with its JSON changed."""
+    data = path.read_bytes()
+    length = struct.unpack_from("<I", data, 12)[0]
+    content = json.loads(data[20 : 20 + length])
+    edit(content)
+    text = json.dumps(content).encode()
+    rest = data[20 + length :]
+    path.write_bytes(struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest)
+    return path
+
+
+def test_a_node_moves_what_it_shows(tmp_path):
+    """Turned a quarter about y, twice as large, shifted, below a parent that shifts once more."""
+    wanted = random_gaussians(50)
+    path = save_gaussians(wanted, tmp_path / "a.glb")
+
+    def edit(content):
+        half = 0.5**0.5
+        content["nodes"] = [
+            {"mesh": 0, "rotation": [0, half, 0, half], "scale": [2, 2, 2], "translation": [1, 0, 0]},
+            {"children": [0], "translation": [0, 10, 0]},
+        ]
+
+    found = load_gaussians(edited_glb(path, edit))
+    # in glTF's axes a quarter turn about y takes (x, y, z) to (z, y, -x); ours are (x, -y, -z)
+    x, y, z = wanted.means.unbind(1)
+    assert_close(found.means, torch.stack([-2 * z + 1, 2 * y - 10, 2 * x], dim=1))
+    assert_close(found.scales, 2 * wanted.scales)
+    turn = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
+    moved = transform_gaussians(wanted, turn)
+    assert_close((found.quats * moved.quats).sum(1).abs(), torch.ones(50))
+    assert_close(found.sh, moved.sh, atol=1e-5, rtol=0)
+
+
+def test_a_glb_of_small_numbers(tmp_path):
+    """Rotations, scales and opacities in bytes and shorts, rows apart by a stride, as the extension allows them."""
+    n = 20
+    wanted = random_gaussians(n, degree=0)
+    quats = wanted.quats[:, [1, 2, 3, 0]].numpy()
+    file = GlbWriter()
+    rows = np.zeros((n, 16), np.uint8)  # four bytes of scale in sixteen
+    rows[:, :3] = np.arange(3 * n).reshape(n, 3)
+    strided = file.add_bytes(rows.tobytes())
+    file.views[strided]["byteStride"] = 16
+    integers = {"ROTATION": (np.round(quats * 32767).astype("<i2"), 5122), "OPACITY": (wanted.opacities, 5121)}
+    integers["OPACITY"] = (
+        np.pad(np.round(wanted.opacities.numpy() * 255)[:, None], ((0, 0), (0, 3))).astype("u1"),
+        5121,
+    )
+    attributes = {"POSITION": file.add_array(wanted.means.numpy(), bounds=True)}
+    attributes[f"{KHR}:SH_DEGREE_0_COEF_0"] = file.add_array(wanted.sh[:, 0].numpy())
+    for name, (values, code) in integers.items():
+        view = file.add_bytes(values.tobytes())
+        file.views[view]["byteStride"] = values.strides[0]
+        kind = "VEC4" if name == "ROTATION" else "SCALAR"
+        file.accessors.append({"bufferView": view, "componentType": code, "count": n, "type": kind, "normalized": True})
+        attributes[f"{KHR}:{name}"] = len(file.accessors) - 1
+    file.accessors.append({"bufferView": strided, "componentType": 5121, "count": n, "type": "VEC3"})
+    attributes[f"{KHR}:SCALE"] = len(file.accessors) - 1
+    meaning = {"kernel": "ellipse", "colorSpace": "srgb_rec709_display"}
+    primitive = {"mode": 0, "attributes": attributes, "extensions": {KHR: meaning}}
+    found = load_gaussians(file.write({"meshes": [{"primitives": [primitive]}]}, tmp_path / "small.glb"))
+    assert_close(found.scales[1:], torch.arange(3.0 * n).reshape(n, 3)[1:])
+    assert_close(found.opacities, wanted.opacities, atol=0.5 / 255, rtol=0)
+    sign = torch.tensor([1.0, 1, -1, -1])
+    assert_close(found.quats, wanted.quats * sign, atol=1e-4, rtol=0)
+
+
+def test_a_glb_of_a_higher_degree_is_cut_with_a_note(tmp_path, caplog):
+    wanted = random_gaussians(5)
+    path = save_gaussians(wanted, tmp_path / "four.glb")
+
+    def edit(content):
+        attributes = content["meshes"][0]["primitives"][0]["attributes"]
+        attributes |= {f"{KHR}:SH_DEGREE_4_COEF_{i}": 5 for i in range(9)}
+
+    found = load_gaussians(edited_glb(path, edit))
+    assert "four.glb: spherical harmonics of degree 4 cut to 3" in caplog.text
+    assert_close(found.sh, wanted.sh)
+
+
 # --- values that can not be --------------------------------------------------------------------------------------
 
 
@@ -517,8 +604,20 @@ def test_sog_files_that_lie(tmp_path, change, sentence):
     [
         (lambda c: c["accessors"][0].update(count=10**12), "must be 1000000000000 x 3|is truncated"),
         (lambda c: c["bufferViews"][0].update(byteOffset=-4), "is truncated"),
-        (lambda c: c["nodes"][0].update(matrix=[1] * 16), "moves its nodes"),
-        (lambda c: c["accessors"][2].update(componentType=5120), "ROTATION must be packed float32"),
+        (lambda c: c["nodes"][0].update(matrix=[1] * 16), "stretches or mirrors its Gaussians"),
+        (lambda c: c["nodes"][0].update(scale=[1, 2, 1]), "stretches or mirrors its Gaussians"),
+        (lambda c: c["nodes"][0].update(scale=[1, 1, -1]), "stretches or mirrors its Gaussians"),
+        (lambda c: c["nodes"][0].update(scale=[0, 0, 0]), "stretches or mirrors its Gaussians"),
+        (lambda c: c["nodes"][0].update(translation=[0, 0, float("nan")]), "node 0 must have 3 finite numbers"),
+        (lambda c: c["nodes"][0].update(translation=[0, 0]), "node 0 must have 3 finite numbers"),
+        (lambda c: c["nodes"][0].update(children=[0]), "hang from each other in a circle"),
+        (lambda c: c["nodes"].append({"mesh": 0}), "must show its Gaussians by one node, got 2"),
+        (lambda c: c["accessors"][2].update(componentType=5120), "ROTATION must be of type f4 or i1n or i2n, got i1"),
+        (lambda c: c["accessors"][2].update(componentType=77), "ROTATION must be of type .*, got V1"),
+        (lambda c: c["accessors"][2].update(sparse={}), "ROTATION must be of type"),
+        (lambda c: c["bufferViews"][2].update(byteStride=8), "ROTATION is truncated"),
+        (lambda c: c["meshes"][0]["primitives"][0].update(mode=4), "as points .mode 0., got mode 4"),
+        (lambda c: c["meshes"][0]["primitives"][0]["attributes"].update({f"{KHR}:SH_DEGREE_1_COEF_0": 0}), "got 2"),
         (lambda c: c["meshes"].append(c["meshes"][0]), "must hold one primitive .* got 2"),
         (lambda c: c.update(meshes=[]), "must hold one primitive .* got 0"),
         (lambda c: c.update(meshes=7), "not a whole glTF file"),
@@ -527,15 +626,7 @@ def test_sog_files_that_lie(tmp_path, change, sentence):
     ],
 )
 def test_glb_files_that_lie(tmp_path, edit, sentence):
-    path = save_gaussians(random_gaussians(5, degree=0), tmp_path / "a.glb")
-    data = path.read_bytes()
-    length = struct.unpack_from("<I", data, 12)[0]
-    content = json.loads(data[20 : 20 + length])
-    edit(content)
-    text = json.dumps(content).encode()
-    rest = data[20 + length :]
-    total = 20 + len(text) + len(rest)
-    path.write_bytes(struct.pack("<4sIII4s", b"glTF", 2, total, len(text), b"JSON") + text + rest)
+    path = edited_glb(save_gaussians(random_gaussians(5, degree=0), tmp_path / "a.glb"), edit)
     with pytest.raises(ValueError, match=sentence):
         load_gaussians(path)
 

@@ -42,6 +42,11 @@ class GaussianArrays:
     def __len__(self) -> int:
         return len(self.means)
 
+    @property
+    def sh_degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 3."""
+        return int(self.sh.shape[1] ** 0.5) - 1
+
 
 def arrays_from_gaussians(gaussians: Gaussians) -> GaussianArrays:
     """Gaussians ready to be written: checked, quaternions of unit length, scales of at least ``MIN_SCALE``.
