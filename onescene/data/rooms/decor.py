@@ -99,10 +99,22 @@ def rug(dice: Dice, style: Style) -> Piece:
 
 
 def picture(dice: Dice, style: Style) -> Piece:
-    """A framed picture; its lower edge is at y = 0."""
+    """A framed picture, now and then a switched-off screen; its lower edge is at y = 0."""
+    if dice.chance(0.25):
+        return _screen(dice)
     width, height = dice.uniform(0.5, 1.3), dice.uniform(0.45, 0.9)
     art = Pattern(
         kind="painting", a=dice.tint(style.accent, 0.15), b=dice.choice((style.dark, style.pale, style.wood)),
         size_m=(width, height), line_m=dice.uniform(0.05, 0.12), seed=dice.whole(0, 9999),
     )  # fmt: skip
     return Piece(solids=(box((width, height, 0.04), (0, 0, 0), art, plain(style.dark)),), width=width, depth=0.04)
+
+
+def _screen(dice: Dice) -> Piece:
+    """A black screen with a faint sheen: dark is not far away."""
+    width = dice.uniform(0.7, 1.5)
+    black, sheen = dice.uniform(0.005, 0.03), dice.uniform(0.04, 0.12)
+    glass = Pattern(kind="smooth", a=(black,) * 3, b=(sheen, sheen, 1.1 * sheen), size_m=(dice.uniform(0.5, 1.2), 0.7))
+    return Piece(
+        solids=(box((width, 0.57 * width, 0.05), (0, 0, 0), glass, plain((0.02,) * 3)),), width=width, depth=0.05
+    )
