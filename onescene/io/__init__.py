@@ -23,6 +23,8 @@ from onescene.io.images import (
     save_image,
     save_mask,
 )
+from onescene.io.mesh_glb import load_mesh, save_mesh
+from onescene.io.points_ply import load_points, save_points
 from onescene.io.video import save_video
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "load_gaussians",
     "load_image",
     "load_mask",
+    "load_mesh",
     "load_panorama",
     "load_photo",
+    "load_points",
     "read_colmap",
     "remove_partials",
     "save_cameras",
@@ -49,6 +53,8 @@ __all__ = [
     "save_gray16",
     "save_image",
     "save_mask",
+    "save_mesh",
+    "save_points",
     "save_video",
     "write_colmap",
 ]
