@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Literal
 
 import torch
 import yaml
@@ -39,6 +40,7 @@ class ScaffoldParams(BaseModel):
     imagenet: bool = True  # start from ImageNet features
     checkpoint_every: int = 250  # steps
     threads: int = 0  # torch threads, 0 = torch's own choice
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it
 
 
 def read_params(path: str | Path) -> ScaffoldParams:
@@ -72,14 +74,31 @@ def train_config(params: ScaffoldParams) -> TrainConfig:
     return TrainConfig(**{name: getattr(params, name) for name in names})
 
 
+def choose_device(name: str) -> torch.device:
+    """Where to train.
+
+    Raises:
+        ValueError: CUDA is asked for and torch sees none.
+    """
+    seen = torch.cuda.is_available()
+    if name == "cuda" and not seen:
+        raise ValueError("device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
+    return torch.device("cuda" if seen and name != "cpu" else "cpu")
+
+
 def start_or_resume(params: ScaffoldParams, out: Path) -> TrainState:
-    """A fresh state, or the one that the folder's checkpoint holds."""
+    """A fresh state, or the one that the folder's checkpoint holds.
+
+    Raises:
+        ValueError: the device that the parameters name is not there.
+    """
+    device = choose_device(params.device)
     torch.manual_seed(params.seed)
     network = CubeScaffold(CubeScaffoldConfig(joint=params.joint, fusion=params.fusion))
     checkpoint = out / "checkpoint.pt"
     if not checkpoint.is_file() and params.imagenet:
         load_imagenet(network.encoder)
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(device=device, memory_format=torch.channels_last)
     state = new_state(network, train_config(params))
     if checkpoint.is_file():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))

@@ -133,13 +133,14 @@ def train_scaffold(state: TrainState, data: PanoramaSet, config: TrainConfig) ->
     if len(data) == 0:
         raise ValueError("data must hold at least one panorama, got none")
     network, model = state.network.train(), state.network.config
+    device = next(network.parameters()).device
     while state.step < config.steps:
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         index = _batch_index(len(data), state.step, config)
         rgb, log_distance, sky = roll_and_flip(*load_batch(data, index), generator)
-        faces = faces_from_panorama(jitter_colour(rgb, generator), model.face_px, model.fov_deg)
-        log_distance, sky = shrink_targets(log_distance, sky, model.face_px)
+        faces = faces_from_panorama(jitter_colour(rgb, generator).to(device), model.face_px, model.fov_deg)
+        log_distance, sky = (x.to(device) for x in shrink_targets(log_distance, sky, model.face_px))
         factor = lr_factor(state.step, config)
         for group, lr in zip(state.optimiser.param_groups, (config.lr, config.lr_encoder), strict=True):
             group["lr"] = lr * factor
