@@ -19,7 +19,16 @@ from PIL import Image
 from onescene.io import load_cameras
 from onescene.splatting import render
 from onescene.types import SH_C0, Cameras, Gaussians
-from onescene.viewer import SceneWidget, notebook, packing, panorama_html, scene_html, show_panorama, show_scene
+from onescene.viewer import (
+    Besides,
+    SceneWidget,
+    notebook,
+    packing,
+    panorama_html,
+    scene_html,
+    show_panorama,
+    show_scene,
+)
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 from onescene.viewer.html import SCENE_SCRIPTS, bundle
 
@@ -190,7 +199,7 @@ def assert_loads_nothing(page: str) -> None:
 
 def test_a_page_loads_nothing(png: bytes) -> None:
     path = Cameras.cat([camera(), camera((0, 0, 1.0))])
-    assert_loads_nothing(scene_html(random_gaussians(50), cameras=path, panorama_png=png))
+    assert_loads_nothing(scene_html(random_gaussians(50), cameras=path, besides=Besides(panorama_png=png)))
     assert_loads_nothing(panorama_html(torch.rand(3, 8, 16)))
 
 
@@ -198,14 +207,18 @@ def test_a_page_holds_the_scene(png: bytes) -> None:
     n, title = packing.CHUNK + 1000, "</title><script>alert(1)</script> & {{css}} “Küche”"
     path = Cameras.cat([camera(), camera((0, 0, 1.0), yaw=0.4)])
     page = scene_html(
-        random_gaussians(n), cameras=path, start_camera=camera((0.1, 0.2, 0.3)), title=title, panorama_png=png
+        random_gaussians(n),
+        cameras=path,
+        start_camera=camera((0.1, 0.2, 0.3)),
+        title=title,
+        besides=Besides(panorama_png=png),
     )
     elements = Elements(page)
     meta = json.loads(elements.text["meta"])
     assert (meta["count"], meta["chunks"], meta["title"]) == (n, 2, title)
     assert html.unescape(elements.text["title"]) == title
     assert [tag for tag, attributes in elements.tags if tag == "script" and not attributes] == ["script"]  # ours alone
-    chunks = tuple(base64.b64decode(elements.text[f"chunk-{k}"]) for k in range(2))
+    chunks = tuple(base64.b64decode(elements.text[f"scene-{k}"]) for k in range(2))
     assert len(packing.unpack(packing.PackedScene(count=n, chunks=chunks, radius_world=1.0))) == n
     assert base64.b64decode(elements.text["panorama"].split(",")[1]) == png
     back = cameras_from_json(meta["path"])
@@ -219,7 +232,7 @@ def test_a_page_thins_on_request_and_refuses_other_bytes() -> None:
     meta = json.loads(Elements(scene_html(random_gaussians(500), max_gaussians=100)).text["meta"])
     assert meta["count"] == 100
     with pytest.raises(ValueError, match="panorama_png must be the bytes of a PNG or JPEG"):
-        scene_html(random_gaussians(5), panorama_png=b"GIF89a")
+        scene_html(random_gaussians(5), besides=Besides(panorama_png=b"GIF89a"))
 
 
 def test_the_bundle_is_one_script() -> None:
@@ -279,10 +292,10 @@ def test_live_mode_gives_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'id="panorama"' in Elements(show_panorama(torch.rand(3, 8, 16)).data).tags[1][1]["srcdoc"]
     widget = SceneWidget(gaussians, start_camera=camera((1.0, 0, 0)))
     assert widget.comm is not None and widget.meta["chunk_bytes"] == [len(widget.data)]
-    torch.testing.assert_close(widget.cameras.world_from_cam[0, :3, 3], torch.tensor([1.0, 0, 0]))
+    torch.testing.assert_close(widget.camera.world_from_cam[0, :3, 3], torch.tensor([1.0, 0, 0]))
     moved = camera((0.5, -0.25, 2.0), yaw=0.7)
-    widget.cameras = moved
-    torch.testing.assert_close(widget.cameras.world_from_cam, moved.world_from_cam)
+    widget.camera = moved
+    torch.testing.assert_close(widget.camera.world_from_cam, moved.world_from_cam)
     assert "export default" in widget._esm
     widget.close()
 
@@ -541,7 +554,7 @@ def test_the_panorama_can_be_shown_instead(open_scene) -> None:
     image[:, 24:40] = (0, 0, 255)  # forward, 90 degrees wide
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    page = open_scene(blobs([(0, 0, 3.0)], [RED], scale=1.0), panorama_png=buffer.getvalue())
+    page = open_scene(blobs([(0, 0, 3.0)], [RED], scale=1.0), besides=Besides(panorama_png=buffer.getvalue()))
     hold(page, "KeyP", "p", "onescene.viewer.panoramaMix === 1")
     centre = picture(page)[:, HW[0] // 2, HW[1] // 2]
     torch.testing.assert_close(centre, torch.tensor([0.0, 0, 1]), atol=0.02, rtol=0)

@@ -26,20 +26,18 @@ def export(
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
     source = _scene_of(folder)
     target = out or folder / f"scene.{format}"
-    from onescene.io import load_gaussians, save_gaussians
-    from onescene.pipeline.layout import cameras_file
-
-    gaussians = load_gaussians(source)
     if format == "html":
-        from onescene.io import atomic_write_text, load_cameras
-        from onescene.viewer import scene_html
+        from onescene.io import atomic_write_text
+        from onescene.pipeline.steps.finish import files_of_run
+        from onescene.viewer import run_page
 
-        cameras = load_cameras(cameras_file(folder)) if cameras_file(folder).is_file() else None
-        atomic_write_text(target, scene_html(gaussians, cameras=cameras))
+        atomic_write_text(target, run_page(files_of_run(folder), title=folder.resolve().name))
     else:
         if target.suffix != f".{format}":
             raise ValueError(f"--out must end in .{format}, got {target.name}")
-        save_gaussians(gaussians, target)
+        from onescene.io import load_gaussians, save_gaussians
+
+        save_gaussians(load_gaussians(source), target)
     typer.echo(target)
     return 0
 
@@ -79,12 +77,24 @@ def render(
 
 
 def view(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]) -> int:
-    """Open scene.html of DIR in the browser."""
+    """Open DIR in the browser: scene, scaffold and panorama, cameras with their pictures, keyframes; offline."""
     import webbrowser
 
+    from onescene.io import atomic_write_text
+    from onescene.pipeline.steps.finish import files_of_run
+    from onescene.viewer import run_page
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
     page = folder / "scene.html"
-    if not page.is_file():
-        raise FileNotFoundError(f"no scene.html in {folder}: run `onescene export {folder} --format html` first")
+    if not page.is_file():  # a run that is not through yet: what there is
+        files = files_of_run(folder)
+        if not (files.scene or files.scaffold or files.panorama):
+            raise FileNotFoundError(
+                f"no scene.html in {folder} and nothing to make it from: run `onescene run PHOTO --out {folder}`"
+            )
+        page = folder / "view.html"
+        atomic_write_text(page, run_page(files, title=folder.resolve().name))
     opened = webbrowser.open(page.resolve().as_uri())
     typer.echo(page if opened else f"{page} (no browser was found: open this file in one)")
     return 0

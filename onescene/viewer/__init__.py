@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onescene.viewer.html import scene_html
+from onescene.viewer.html import Besides, scene_html
 from onescene.viewer.panorama import panorama_html
+from onescene.viewer.run_page import RunFiles, run_page
 
 if TYPE_CHECKING:
     from onescene.viewer.notebook import is_interactive, show_panorama, show_scene
     from onescene.viewer.widget import SceneWidget
 
-__all__ = ["SceneWidget", "is_interactive", "panorama_html", "scene_html", "show_panorama", "show_scene"]
+__all__ = [
+    "Besides",
+    "RunFiles",
+    "SceneWidget",
+    "is_interactive",
+    "panorama_html",
+    "run_page",
+    "scene_html",
+    "show_panorama",
+    "show_scene",
+]
 
 _LATE = {"SceneWidget": "widget", "is_interactive": "notebook", "show_panorama": "notebook", "show_scene": "notebook"}
 

@@ -10,24 +10,26 @@ import base64
 import html
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import json_from_cameras
 from onescene.viewer.packing import PackedScene, pack, thin
+from onescene.viewer.pictures import Sheet, data_url, make_sheet
 
 SCENE_SCRIPTS = (
-    "gl.js",
-    "sorter.js",
-    "splats.js",
-    "panorama.js",
-    "camera.js",
-    "overlay.js",
-    "pace.js",
-    "scene.js",
+    *("gl.js", "dom.js"),
+    *("sorter.js", "splats.js", "layer.js", "panorama.js"),
+    *("camera.js", "path.js", "frusta.js", "marks.js"),
+    *("overlay.js", "timeline.js", "keyframes.js", "remote.js", "pace.js"),
+    *("commands.js", "travel.js", "scene.js"),
     "start.js",
 )
 PANORAMA_SCRIPTS = ("gl.js", "panorama.js")
@@ -77,17 +79,19 @@ def scene_meta(
     return meta
 
 
-def data_url(image: bytes, name: str = "panorama_png") -> str:
-    """A PNG or JPEG file as a ``data:`` URL.
+@dataclass(frozen=True, kw_only=True)
+class Besides:
+    """What a page can show besides its scene.
 
-    Raises:
-        ValueError: the bytes are neither.
+    Attributes:
+        panorama_png: A PNG or JPEG file (2:1), seen from the world's origin.
+        scaffold: The Gaussians that the scene was made from, in the same world.
+        images: What each camera of the trajectory has seen, RGB in [0, 1], one size.
     """
-    kinds = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-    for magic, kind in kinds.items():
-        if image.startswith(magic):
-            return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
-    raise ValueError(f"{name} must be the bytes of a PNG or JPEG file, got {image[:8]!r}...")
+
+    panorama_png: bytes | None = None
+    scaffold: Gaussians | None = None
+    images: Sequence[Float[Tensor, "3 h w"]] = ()
 
 
 def scene_html(
@@ -97,7 +101,7 @@ def scene_html(
     start_camera: Cameras | None = None,
     title: str = "A scene from one photo",
     max_gaussians: int | None = None,
-    panorama_png: bytes | None = None,
+    besides: Besides | None = None,
 ) -> str:
     """A page that shows the scene to walk through: one file, no network.
 
@@ -106,32 +110,58 @@ def scene_html(
         cameras: A trajectory to move along (two cameras or more).
         start_camera: Where the person starts; its first camera counts. Default: the origin, looking along z.
         title: Shown in the browser's tab and over the picture.
-        max_gaussians: Thins larger scenes to this many; default: all are kept.
-        panorama_png: A PNG or JPEG file (2:1) that the person can switch to for comparison.
+        max_gaussians: Thins larger scenes, and a larger scaffold, to this many; default: all are kept.
+        besides: Panorama and scaffold that the person can switch to, and the pictures of the cameras.
 
     Returns:
         The HTML text: 17 to 20 bytes per Gaussian.
 
     Raises:
-        ValueError: no Gaussians, NaN or inf in them, ``max_gaussians`` below 1, an image that is neither PNG nor JPEG.
+        ValueError: no Gaussians, NaN or inf in them, ``max_gaussians`` below 1, an image that is neither PNG nor JPEG,
+            another number of pictures than of cameras.
 
     Notes: colours of higher spherical harmonics are those seen from the start. The page forbids itself every network
     request by its content security policy.
     """
-    centre = look_from(start_camera)
-    if max_gaussians is not None:
-        gaussians = thin(gaussians, max_gaussians, centre)
-    packed = pack(gaussians, centre)
-    chunks = (base64.b64encode(chunk).decode("ascii") for chunk in packed.chunks)
-    image = "" if panorama_png is None else data_url(panorama_png)
+    besides, centre = besides or Besides(), look_from(start_camera)
+    packed = {"scene": _packed(gaussians, max_gaussians, centre)}
+    if besides.scaffold is not None:
+        packed["scaffold"] = _packed(besides.scaffold, max_gaussians, centre)
+    meta = scene_meta(packed["scene"], cameras, start_camera, title)
+    if "scaffold" in packed:
+        meta["scaffold"] = {"count": packed["scaffold"].count, "chunks": len(packed["scaffold"].chunks)}
+    images = {}
+    if besides.panorama_png is not None:
+        images["panorama"] = data_url(besides.panorama_png)
+    if len(besides.images):
+        sheet = _sheet_of(besides.images, cameras)
+        meta["sheet"] = {"indices": list(sheet.indices), "columns": sheet.columns, "rows": sheet.rows}
+        images["sheet"] = data_url(sheet.jpeg)
     values = {
         "title": html.escape(title),
         "css": read_asset("scene.css"),
         "script": bundle(SCENE_SCRIPTS),
-        "meta": script_json(scene_meta(packed, cameras, start_camera, title)),
-        "panorama": f'<script type="text/plain" id="panorama">{image}</script>' if image else "",
+        "meta": script_json(meta),
+        "images": "\n".join(_data(name, url) for name, url in images.items()),
         "chunks": "\n".join(
-            f'<script type="text/plain" id="chunk-{k}">{text}</script>' for k, text in enumerate(chunks)
+            _data(f"{name}-{k}", base64.b64encode(chunk).decode("ascii"))
+            for name, scene in packed.items()
+            for k, chunk in enumerate(scene.chunks)
         ),
     }
     return fill(read_asset("scene_template.html"), values)
+
+
+def _packed(gaussians: Gaussians, most: int | None, centre: np.ndarray) -> PackedScene:
+    return pack(gaussians if most is None else thin(gaussians, most, centre), centre)
+
+
+def _data(name: str, text: str) -> str:
+    return f'<script type="text/plain" id="{name}">{text}</script>'
+
+
+def _sheet_of(images: Sequence[Tensor], cameras: Cameras | None) -> Sheet:
+    count = 0 if cameras is None else len(cameras)
+    if len(images) != count:
+        raise ValueError(f"images must hold one picture per camera, got {len(images)} for {count} cameras")
+    return make_sheet(images)

@@ -12,6 +12,7 @@ import html
 import math
 import os
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -22,7 +23,11 @@ from torch import Tensor
 
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.html import scene_html
-from onescene.viewer.panorama import check_panorama, jpeg_bytes, panorama_html
+from onescene.viewer.panorama import check_panorama, panorama_html
+from onescene.viewer.pictures import jpeg_bytes
+
+if TYPE_CHECKING:
+    from onescene.splatting import RenderOutput
 
 BATCH_PROGRAMS = frozenset(
     {"papermill", "jupyter-nbconvert", "nbconvert", "jupyter-execute", "jupyter-run", "nbclient"}
@@ -59,12 +64,17 @@ def default_camera(hw: tuple[int, int]) -> Cameras:
     return Cameras(world_from_cam=torch.eye(4)[None], K=K, hw=hw)
 
 
-def still_jpeg(gaussians: Gaussians, camera: Cameras) -> bytes:
-    """A JPEG file of the scene, rendered by ``onescene.splatting``."""
+def render_still(gaussians: Gaussians, camera: Cameras, backend: str = "auto") -> RenderOutput:
+    """The scene from one camera, without gradients, rendered by ``onescene.splatting``."""
     from onescene.splatting import render  # imported late: compiles kernels
 
     with torch.no_grad():
-        return jpeg_bytes(render(gaussians, camera[0].to(gaussians.means)).rgb[0], quality=STILL_QUALITY)
+        return render(gaussians, camera[0].to(gaussians.means), backend)
+
+
+def still_jpeg(gaussians: Gaussians, camera: Cameras) -> bytes:
+    """A JPEG file of the scene."""
+    return jpeg_bytes(render_still(gaussians, camera).rgb[0], quality=STILL_QUALITY)
 
 
 def _frame(page: str, height_px: int) -> HTML:

@@ -1,27 +1,14 @@
-"""One self-contained HTML page that looks around in a panorama, and panoramas as small JPEG files."""
+"""One self-contained HTML page that looks around in a panorama."""
 
 from __future__ import annotations
 
 import html
-import io
 
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
-from onescene.viewer.html import PANORAMA_SCRIPTS, bundle, data_url, fill, read_asset
-
-
-def jpeg_bytes(rgb: Float[Tensor, "3 height width"], *, max_width: int | None = None, quality: int = 88) -> bytes:
-    """An RGB image in [0, 1] (clamped) as a JPEG file, scaled down to ``max_width`` [pixels] where it is wider."""
-    array = (rgb.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    image = Image.fromarray(array)
-    if max_width is not None and image.width > max_width:
-        size = (max_width, max(1, round(image.height * max_width / image.width)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+from onescene.viewer.html import PANORAMA_SCRIPTS, bundle, fill, read_asset
+from onescene.viewer.pictures import data_url, jpeg_bytes
 
 
 def check_panorama(panorama: Tensor) -> None:

@@ -1,8 +1,9 @@
-"""The scene viewer as a notebook widget: fly in the browser, read the camera in Python, or the other way round."""
+"""The scene viewer as a notebook widget: fly in the browser, read and render the camera in Python, or the other way."""
 
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import anywidget
 import traitlets
@@ -10,17 +11,33 @@ import traitlets
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 from onescene.viewer.html import SCENE_SCRIPTS, bundle, look_from, read_asset, scene_meta
-from onescene.viewer.notebook import default_camera, is_interactive, still_jpeg
+from onescene.viewer.notebook import default_camera, is_interactive, render_still
 from onescene.viewer.packing import pack, thin
+from onescene.viewer.pictures import jpeg_bytes
 
 STILL_HW = (360, 640)
+MOVING_QUALITY, RESTING_QUALITY = 70, 88  # JPEG
+
+
+def _to_json(cameras: Cameras | None, widget: object = None) -> dict:
+    return {} if cameras is None else json_from_cameras(cameras)
+
+
+def _from_json(value: dict, widget: object = None) -> Cameras | None:
+    return cameras_from_json(value) if value.get("frames") else None
 
 
 class SceneWidget(anywidget.AnyWidget):
     """A live scene whose camera is shared with Python.
 
-    ``widget.cameras`` is the camera that the person flies, as :class:`onescene.types.Cameras`; assigning to it moves
-    the view. ``widget.observe(handler, "camera")`` calls a handler on every change (at most ten times a second).
+    ``widget.camera`` is the camera that the person flies, as :class:`onescene.types.Cameras` with one camera; its
+    ``hw`` is the view's size in the browser. Assigning to it moves the view, and ``widget.observe(handler, "camera")``
+    calls a handler on every change (at most ten times a second). ``widget.render()`` renders it here, on the
+    processor; the key N makes the browser show such renders while the person drags.
+
+    ``widget.path`` (:class:`Cameras` or None) is the trajectory that the view plays; ``widget.keyframes`` are the
+    keyframes that the person has set, as the dict that
+    :func:`onescene.geometry.trajectories.keyframes_from_json` reads.
 
     Where no one is watching (see :func:`onescene.viewer.notebook.is_interactive`) nothing is sent to a browser and the
     widget displays as a still picture from its camera.
@@ -29,9 +46,15 @@ class SceneWidget(anywidget.AnyWidget):
     _esm = bundle(SCENE_SCRIPTS) + "\nexport default { render: renderWidget };\n"
     _css = read_asset("scene.css")
 
-    camera = traitlets.Dict(help="The camera as a transforms.json dict").tag(sync=True)
+    camera = traitlets.Instance(Cameras, help="Where the view stands").tag(
+        sync=True, to_json=_to_json, from_json=_from_json
+    )
+    path = traitlets.Instance(Cameras, allow_none=True, help="The trajectory that is played").tag(
+        sync=True, to_json=_to_json, from_json=_from_json
+    )
+    keyframes = traitlets.Dict(help="Keyframes, as their JSON").tag(sync=True)
     data = traitlets.Bytes(help="Deflated chunks, one after the other").tag(sync=True)
-    meta = traitlets.Dict(help="Count, sizes of the chunks, trajectory").tag(sync=True)
+    meta = traitlets.Dict(help="Count, sizes of the chunks, height").tag(sync=True)
 
     def __init__(
         self,
@@ -61,35 +84,70 @@ class SceneWidget(anywidget.AnyWidget):
         if max_gaussians is not None:
             gaussians = thin(gaussians, max_gaussians, centre)
         self._gaussians = gaussians
-        camera = json_from_cameras(default_camera(STILL_HW) if start_camera is None else start_camera[0])
-        if not self._live:
-            super().__init__(camera=camera)
-            return
-        packed = pack(gaussians, centre)
-        meta = scene_meta(packed, cameras, start_camera, title)
-        meta |= {"chunk_bytes": [len(chunk) for chunk in packed.chunks], "height_px": int(height_px)}
-        super().__init__(camera=camera, data=b"".join(packed.chunks), meta=meta)
+        camera = default_camera(STILL_HW) if start_camera is None else start_camera[0]
+        state: dict[str, Any] = {"camera": camera, "path": cameras}
+        if self._live:
+            packed = pack(gaussians, centre)
+            meta = scene_meta(packed, None, start_camera, title)
+            meta |= {"chunk_bytes": [len(chunk) for chunk in packed.chunks], "height_px": int(height_px)}
+            state |= {"data": b"".join(packed.chunks), "meta": meta}
+        super().__init__(**state)
+        self.on_msg(self._answer)
 
     def open(self) -> None:
         """Tells the browser about the widget, if there is one; otherwise no state is stored in the notebook."""
         if self._live:
             super().open()
 
-    @property
-    def cameras(self) -> Cameras:
-        """The camera of the view; its ``hw`` is the view's size in the browser [pixels]."""
-        return cameras_from_json(self.camera)
+    def render(self, hw: tuple[int, int] | None = None, backend: str = "numba"):
+        """Renders the scene from the view's camera, in Python.
 
-    @cameras.setter
-    def cameras(self, value: Cameras) -> None:
-        self.camera = json_from_cameras(value[0])
+        Args:
+            hw: Size of the picture [pixels]; default: the view's. The field of view across the shorter side stays.
+            backend: As in :func:`onescene.splatting.render`.
+
+        Returns:
+            A ``RenderOutput`` of one view: rgb, depth_z, alpha.
+
+        Raises:
+            ValueError: ``hw`` is not two sizes >= 1, or an unknown backend.
+        """
+        return render_still(self._gaussians, self.camera if hw is None else reframed(self.camera, hw), backend)
 
     def still(self) -> bytes:
-        """A JPEG file of the scene from the view's camera, rendered by ``onescene.splatting``."""
-        return still_jpeg(self._gaussians, self.cameras)
+        """A JPEG file of the scene from the view's camera."""
+        return jpeg_bytes(self.render(backend="auto").rgb[0], quality=80)
+
+    def _answer(self, widget: object, message: dict, buffers: list) -> None:
+        """Renders what the browser asks for and sends it a JPEG file."""
+        if message.get("kind") != "render":
+            return
+        resting = bool(message.get("resting"))
+        output = render_still(self._gaussians, cameras_from_json(message["camera"]), "numba")
+        quality = RESTING_QUALITY if resting else MOVING_QUALITY
+        picture = jpeg_bytes(output.rgb[0], quality=quality, optimize=resting)
+        self.send({"kind": "picture", "resting": resting}, buffers=[picture])
 
     def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict] | None:
         if self._live:
             return super()._repr_mimebundle_(**kwargs)
         text = f"SceneWidget of {len(self._gaussians)} Gaussians"
         return {"image/jpeg": base64.b64encode(self.still()).decode("ascii"), "text/plain": text}, {}
+
+
+def reframed(camera: Cameras, hw: tuple[int, int]) -> Cameras:
+    """A centred camera for a picture of another shape: the field of view across the shorter side stays.
+
+    Args:
+        camera: Cameras whose principal point is the middle of the picture.
+        hw: The new size [pixels].
+
+    Raises:
+        ValueError: ``hw`` is not two sizes >= 1.
+    """
+    if len(hw) != 2 or min(hw) < 1:
+        raise ValueError(f"hw must be two sizes >= 1, got {hw}")
+    K = camera.K.clone()
+    K[:, :2, :2] *= min(hw) / min(camera.hw)
+    K[:, 0, 2], K[:, 1, 2] = hw[1] / 2, hw[0] / 2
+    return Cameras(world_from_cam=camera.world_from_cam, K=K, hw=(int(hw[0]), int(hw[1])))

@@ -13,32 +13,57 @@ from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians
 from onescene.io.images import load_distance, load_image, load_panorama, load_photo
 from onescene.io.video import save_video
-from onescene.pipeline.layout import anchor_files, cameras_file, distance_file, panorama_file, scene_file, view_name
+from onescene.pipeline.layout import (
+    anchor_files,
+    cameras_file,
+    distance_file,
+    panorama_file,
+    scaffold_file,
+    scene_file,
+    view_name,
+)
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.plots import colour_distance, overview_figure
 from onescene.splatting import render
-from onescene.viewer import scene_html
+from onescene.viewer import RunFiles, run_page
 
 OVERVIEW_VIEWS = 6
 OVERVIEW_DPI = 130  # 1560 pixels across
 
 
 def page_step(out: Path) -> Step:
-    """``scene.html``: the fitted scene to walk through, in one file."""
+    """``scene.html``: scene, scaffold and panorama to walk through, the cameras with their pictures; one file."""
+    pictures = {
+        view_name(v): cameras_file(out).with_name(view_name(v)) for v in range(len(load_cameras(cameras_file(out))))
+    }
+    parts = {"scene": scene_file(out), "scaffold": scaffold_file(out), "panorama": panorama_file(out)}
 
     def make(context: StepContext) -> None:
-        gaussians, cameras = load_gaussians(context.inputs["scene"]), load_cameras(context.inputs["cameras"])
-        page = scene_html(gaussians, cameras=cameras, start_camera=cameras[0])
-        atomic_write_text(context.folder / "scene.html", page)
+        read = context.inputs
+        files = RunFiles(
+            **{name: read[name] for name in parts},
+            cameras=read["cameras"],
+            images=tuple(read[name] for name in pictures),
+        )
+        # The title is no parameter: a folder with another name is no reason to write its page again.
+        atomic_write_text(context.folder / "scene.html", run_page(files, title=out.resolve().name))
 
     return Step(
         name="scene.html",
         folder=".",
         make=make,
-        inputs={"scene": scene_file(out), "cameras": cameras_file(out)},
+        inputs={**parts, "cameras": cameras_file(out), **pictures},
         code=(__name__,),
     )
+
+
+def files_of_run(out: Path) -> RunFiles:
+    """The parts of a page that a run has made so far."""
+    parts = {"scene": scene_file, "scaffold": scaffold_file, "panorama": panorama_file, "cameras": cameras_file}
+    found = {name: path for name, place in parts.items() if (path := place(out)).is_file()}
+    pictures = sorted(cameras_file(out).parent.glob("[0-9][0-9][0-9]*.png"))
+    return RunFiles(**found, images=tuple(pictures))
 
 
 def film_step(out: Path, settings: RunSettings) -> Step:

@@ -2,19 +2,23 @@
 //
 // World axes: x right, y down, z forward; yaw 0 looks along z and grows to the right, pitch grows upward.
 
+import { between } from "./path.js";
+
 const PITCH_LIMIT = 1.55; // radians: short of the poles, where "up" turns over
+const CLICK_PX = 5; // a pointer that moved less has clicked
+export const DEGREE = Math.PI / 180;
 const WALK_KEYS = {
   KeyW: [0, 0, 1], ArrowUp: [0, 0, 1], KeyS: [0, 0, -1], ArrowDown: [0, 0, -1],
   KeyD: [1, 0, 0], ArrowRight: [1, 0, 0], KeyA: [-1, 0, 0], ArrowLeft: [-1, 0, 0],
   KeyE: [0, -1, 0], KeyQ: [0, 1, 0],
 };
 
-const add = (a, b, factor = 1) => a.map((value, k) => value + factor * b[k]);
+export const add = (a, b, factor = 1) => a.map((value, k) => value + factor * b[k]);
 export const distanceBetween = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
-const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-const unit = (a) => a.map((value) => value / Math.hypot(...a));
+export const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+export const unit = (a) => a.map((value) => value / Math.hypot(...a));
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 export class Camera {
   constructor() {
@@ -64,10 +68,11 @@ export function statesFromJSON(json) {
   if (!Array.isArray(json?.frames)) throw new Error("A camera is a transforms.json object with a list of frames.");
   return json.frames.map((frame) => {
     const m = frame.transform_matrix, column = (k) => [m[0][k], m[1][k], m[2][k]];
-    const shorter = Math.min(frame.w ?? json.w, frame.h ?? json.h);
+    const [w, h] = [frame.w ?? json.w, frame.h ?? json.h], shorter = Math.min(w, h);
     const focal = frame.fl_y ?? json.fl_y ?? frame.fl_x ?? json.fl_x;
     const state = { position: column(3), right: unit(column(0)), forward: unit(column(2).map((value) => -value)) };
     if (shorter && focal) state.fov = 2 * Math.atan(shorter / (2 * focal));
+    if (w && h) state.aspect = w / h;
     if (![...state.position, ...state.right, ...state.forward].every(Number.isFinite)) {
       throw new Error("transform_matrix must hold 16 finite numbers.");
     }
@@ -75,49 +80,8 @@ export function statesFromJSON(json) {
   });
 }
 
-// A state between two: positions and axes blended, axes made orthonormal again.
-export function between(a, b, t) {
-  const mix = (p, q) => p.map((value, k) => value + t * (q[k] - value));
-  const forward = mix(a.forward, b.forward), opposite = Math.hypot(...forward) < 1e-3;
-  const f = unit(opposite ? add(forward, a.right, 1e-3) : forward);
-  let right = mix(a.right, b.right);
-  right = add(right, f, -dot(right, f));
-  if (Math.hypot(...right) < 1e-6) right = add(a.right, f, -dot(a.right, f));
-  return {
-    position: mix(a.position, b.position), forward: f, right: unit(right),
-    fov: a.fov && b.fov ? a.fov + t * (b.fov - a.fov) : a.fov,
-  };
-}
-
-// A trajectory: states at equal steps of time; the positions follow a Catmull-Rom spline.
-export class Path {
-  constructor(states) {
-    this.states = states;
-    const first = states[0], last = states[states.length - 1];
-    const steps = states.slice(1).map((state, k) => distanceBetween(state.position, states[k].position));
-    const length = steps.reduce((sum, step) => sum + step, 0);
-    this.closed = distanceBetween(first.position, last.position) <= 2 * length / states.length &&
-      dot(first.forward, last.forward) > 0.9;
-    this.seconds = Math.max(6, states.length / 24); // a short list of frames is shown slowly
-  }
-
-  // The state at a time [s]: closed paths go round, open ones there and back.
-  at(time) {
-    const { states } = this, last = states.length - 1;
-    const turn = time / this.seconds, phase = turn - Math.floor(turn);
-    const s = (this.closed || Math.floor(turn) % 2 === 0 ? phase : 1 - phase) * last;
-    const k = Math.min(Math.floor(s), Math.max(0, last - 1)), t = s - k;
-    const [p, a, b, q] = [k - 1, k, k + 1, k + 2].map((i) => states[clamp(i, 0, last)]);
-    const state = between(a, b, t);
-    state.position = a.position.map((_, i) => {
-      const [p0, p1, p2, p3] = [p, a, b, q].map((frame) => frame.position[i]);
-      return p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)));
-    });
-    return state;
-  }
-}
-
-// Mouse, touch and keys to camera movement. `hooks.touched` is told when the person takes over.
+// Mouse, touch and keys to camera movement. `hooks.touched` is told when the person takes over, `hooks.clicked` and
+// `hooks.hovered` where on the element [CSS pixels].
 export class Controls {
   constructor(element, camera, radius, hooks) {
     Object.assign(this, { element, camera, radius, hooks, speed: 1, mode: "walk", target: null });
@@ -126,7 +90,7 @@ export class Controls {
     const on = (name, handler, options) => element.addEventListener(name, handler, options);
     on("pointerdown", (event) => this.press(event));
     on("pointermove", (event) => this.drag(event));
-    for (const name of ["pointerup", "pointercancel"]) on(name, (event) => this.pointers.delete(event.pointerId));
+    for (const name of ["pointerup", "pointercancel"]) on(name, (event) => this.lift(event));
     on("wheel", (event) => this.wheel(event), { passive: false });
     on("contextmenu", (event) => event.preventDefault());
   }
@@ -147,14 +111,22 @@ export class Controls {
   press(event) {
     this.element.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    this.pressed = this.pointers.size === 1 && event.button === 0 ? { way: 0 } : null;
     this.takeOver();
+  }
+
+  lift(event) {
+    this.pointers.delete(event.pointerId);
+    if (event.type === "pointerup" && this.pressed?.way < CLICK_PX) this.hooks.clicked(event.offsetX, event.offsetY);
+    this.pressed = null;
   }
 
   drag(event) {
     const before = this.pointers.get(event.pointerId);
-    if (!before) return;
+    if (!before) return this.hooks.hovered(event.offsetX, event.offsetY);
     const after = [event.clientX, event.clientY];
     const moved = [after[0] - before[0], after[1] - before[1]];
+    if (this.pressed) this.pressed.way += Math.hypot(...moved);
     if (this.pointers.size === 1) {
       if (event.buttons & 6) this.pan(moved); // right or middle button
       else this.turn(moved);

@@ -1,77 +1,91 @@
-// What lies over the picture: progress, a row of buttons, two sliders, one line of help, short hints.
+// What lies over the picture: what is shown, a row of buttons, two sliders, help, short hints.
 
-const ICONS = { // 24 x 24, stroked
-  play: "<path d='M8 5l11 7-11 7z'/>",
-  stop: "<path d='M8 5v14M16 5v14'/>",
-  recentre: "<circle cx='12' cy='12' r='3'/><path d='M12 3v4M12 17v4M3 12h4M17 12h4'/>",
-  orbit: "<circle cx='12' cy='12' r='2.5'/><ellipse cx='12' cy='12' rx='9' ry='4' transform='rotate(-25 12 12)'/>",
-  panorama: "<path d='M3 6c6 2.5 12 2.5 18 0v12c-6-2.5-12-2.5-18 0z'/>",
-  settings: "<path d='M4 8h9M17 8h3M4 16h3M11 16h9'/><circle cx='15' cy='8' r='2'/><circle cx='9' cy='16' r='2'/>",
-  copy: "<rect x='3' y='8' width='12' height='9' rx='1.5'/><path d='M15 11l6-3v9l-6-3'/>",
-  fullscreen: "<path d='M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5'/>",
-};
-const LABELS = {
-  play: "Move along the trajectory (space)", recentre: "Back to the start (R)", orbit: "Walk or orbit (F)",
-  panorama: "Show the panorama (P)", settings: "Speed and field of view (T)",
-  copy: "Copy this camera as a transforms.json (C)", fullscreen: "Full screen (X)",
-};
-const HELP = [["drag", "look"], ["W A S D", "move"], ["Q E", "down, up"], ["shift", "faster"], ["wheel", "forward"],
-  ["H", "help"]];
-const HELP_TOUCH = [["one finger", "look"], ["two fingers", "move"], ["pinch", "forward"]];
+import { element, iconButton } from "./dom.js";
 
-function element(parent, tag, className, properties = {}) {
-  return parent.appendChild(Object.assign(document.createElement(tag), { className, ...properties }));
-}
+const LABELS = { // the row of buttons, in this order
+  recentre: "Back to the start (R)", orbit: "Walk or orbit (F)", cameras: "Cameras and their pictures (V)",
+  keys: "Keyframes (L)", settings: "Speed and field of view (T)", copy: "Copy this camera as a transforms.json (C)",
+  remote: "Render in Python, on the processor (N)", fullscreen: "Full screen (X)", help: "Help (H)",
+};
+const IDLE_MS = 6000;
+const LAYERS = { panorama: "Panorama", scaffold: "Scaffold", scene: "Scene" };
+const LINE = [["drag", "look"], ["W A S D", "move"], ["H", "help"]];
+const LINE_TOUCH = [["one finger", "look"], ["two fingers", "move"], ["pinch", "forward"]];
+const HELP = { // heading: [keys, meaning, the command it belongs to]
+  Move: [["drag", "look around"], ["W A S D", "walk (or the arrows)"], ["Q E", "down, up"], ["wheel", "forward, back"],
+    ["right drag", "shift"], ["shift", "three times as fast"], ["− +", "speed"], ["[ ]", "field of view"]],
+  Show: [["1 2 3", "panorama, scaffold, scene", "layers"], ["P", "panorama and back", "panorama"],
+    ["V", "cameras (a click flies there)", "cameras"], ["N", "rendered in Python", "remote"], ["I", "numbers"],
+    ["X", "full screen", "fullscreen"]],
+  Travel: [["space", "play, pause", "play"], [", .", "a step back, ahead", "play"], ["R", "back to the start"],
+    ["F", "walk or orbit"], ["K", "keep this view as a keyframe"], ["L", "list of keyframes"], ["C", "copy this camera"]],
+  Touch: [["one finger", "look around"], ["two fingers", "shift"], ["pinch", "forward, back"], ["tap", "fly to a camera"]],
+};
 
 export class Overlay {
-  constructor(root, meta, commands) {
-    this.root = root;
-    this.buttons = {};
+  // layers: names of what can be shown.
+  constructor(root, meta, commands, layers) {
+    Object.assign(this, { root, buttons: {}, layerButtons: {} });
     if (meta.title) element(root, "div", "os-title", { textContent: meta.title });
     this.bar = element(root, "div", "os-bar");
     this.bar.setAttribute("role", "progressbar");
-    this.hintBox = element(root, "div", "os-hint");
+    this.hintBox = element(root, "div", "os-hint os-glass");
     this.hintBox.setAttribute("role", "status");
     this.infoBox = element(root, "div", "os-info", { hidden: true });
-    this.addHelp(Boolean(commands.play));
+    this.addLayers(layers, commands);
+    this.addLine();
     this.addTools(commands);
     this.addSettings(commands);
-    let idle;
-    const stir = () => {
-      root.classList.remove("os-idle");
-      clearTimeout(idle);
-      idle = setTimeout(() => root.classList.add("os-idle"), 5000);
-    };
-    for (const name of ["pointermove", "pointerdown", "keydown"]) root.addEventListener(name, stir);
-    stir();
+    this.addHelp(commands);
+    this.watch();
   }
 
-  addHelp(playable) {
+  // The overlay steps back when nothing happens for a while.
+  watch() {
+    for (const name of ["pointermove", "pointerdown", "keydown"]) this.root.addEventListener(name, () => this.stir());
+    this.stir();
+  }
+
+  stir() {
+    this.root.classList.remove("os-idle");
+    clearTimeout(this.idle);
+    this.idle = setTimeout(() => this.root.classList.add("os-idle"), IDLE_MS);
+  }
+
+  addLayers(layers, commands) {
+    if (layers.length < 2) return;
+    const row = element(this.root, "div", "os-layers os-glass");
+    row.setAttribute("role", "group");
+    row.setAttribute("aria-label", "What is shown");
+    for (const name of layers) {
+      const button = element(row, "button", "", { type: "button", textContent: LAYERS[name] });
+      button.addEventListener("click", () => { commands.show(name); this.root.focus({ preventScroll: true }); });
+      this.layerButtons[name] = button;
+    }
+  }
+
+  addLine() {
     const touch = window.matchMedia("(pointer: coarse)").matches;
-    const parts = touch ? HELP_TOUCH : playable ? [...HELP.slice(0, -1), ["space", "tour"], HELP.at(-1)] : HELP;
-    this.help = element(this.root, "div", "os-help");
-    for (const [key, meaning] of parts) {
-      const item = element(this.help, "span", "");
+    this.line = element(this.root, "div", "os-line");
+    for (const [key, meaning] of touch ? LINE_TOUCH : LINE) {
+      const item = element(this.line, "span", "");
       element(item, "b", "", { textContent: key });
       item.append(` ${meaning}`);
     }
   }
 
   addTools(commands) {
-    const row = element(this.root, "div", "os-tools");
+    const row = element(this.root, "div", "os-tools os-glass");
     row.setAttribute("role", "toolbar");
-    for (const name of Object.keys(LABELS)) {
+    for (const [name, label] of Object.entries(LABELS)) {
       if (!commands[name]) continue;
-      const button = element(row, "button", "", { type: "button", title: LABELS[name] });
-      button.setAttribute("aria-label", LABELS[name]);
-      button.innerHTML = `<svg viewBox="0 0 24 24">${ICONS[name]}</svg>`;
-      button.addEventListener("click", () => { commands[name].run(); this.root.focus({ preventScroll: true }); });
-      this.buttons[name] = button;
+      const run = () => { commands[name].run(); this.root.focus({ preventScroll: true }); };
+      this.buttons[name] = iconButton(row, name, label, run);
     }
   }
 
   addSettings(commands) {
-    this.settings = element(this.root, "div", "os-settings", { hidden: true });
+    this.settings = element(this.root, "div", "os-settings os-glass", { hidden: true });
     const slider = (text, properties, show, set) => {
       const label = element(this.settings, "label", ""), head = element(label, "span", "", { textContent: text });
       const shown = element(head, "output", "");
@@ -82,9 +96,26 @@ export class Overlay {
       return { input, update };
     };
     this.speed = slider("Speed", { min: -3, max: 3, step: 0.1, value: 0 },
-      (value) => `${(2 ** value).toFixed(2)}×`, (value) => commands.speed.value(2 ** value));
-    this.fov = slider("Field of view", { min: 25, max: 110, step: 1, value: commands.fov.start },
-      (value) => `${value}°`, (value) => commands.fov.value(value));
+      (value) => `${(2 ** value).toFixed(2)}×`, (value) => commands.setSpeed(2 ** value));
+    this.fov = slider("Field of view", { min: 25, max: 110, step: 1, value: commands.startFov },
+      (value) => `${value}°`, (value) => commands.setFov(value));
+  }
+
+  addHelp(commands) {
+    const layers = Object.keys(this.layerButtons), has = (name) => !name || (name === "layers" ? layers.length : commands[name]);
+    this.help = element(this.root, "div", "os-help os-glass", { hidden: true });
+    this.help.setAttribute("role", "dialog");
+    this.help.setAttribute("aria-label", "Help");
+    iconButton(this.help, "remove", "Close (H)", () => this.toggleHelp());
+    for (const [heading, rows] of Object.entries(HELP)) {
+      const section = element(this.help, "section", "");
+      element(section, "h2", "", { textContent: heading });
+      const list = element(section, "dl", "");
+      for (const [keys, meaning] of rows.filter(([, , name]) => has(name))) {
+        element(list, "dt", "", { textContent: keys });
+        element(list, "dd", "", { textContent: meaning });
+      }
+    }
   }
 
   setSpeed(speed) {
@@ -93,9 +124,10 @@ export class Overlay {
     if (this.settings.hidden) this.hint(`Speed ${speed.toFixed(2)}×`);
   }
 
-  setFov(degrees) {
+  setFov(degrees, say = false) {
     this.fov.input.value = degrees;
     this.fov.update();
+    if (say && this.settings.hidden) this.hint(`Field of view ${degrees}°`);
   }
 
   toggleSettings() {
@@ -103,23 +135,26 @@ export class Overlay {
     this.mark("settings", !this.settings.hidden);
   }
 
-  toggleHelp() { this.root.classList.toggle("os-no-help"); }
+  toggleHelp(on = this.help.hidden) {
+    this.help.hidden = !on;
+    this.line.hidden = true; // whoever has found the help has read the line
+    this.mark("help", on);
+  }
 
   toggleInfo() { this.infoBox.hidden = !this.infoBox.hidden; }
 
   info(lines) { if (!this.infoBox.hidden) this.infoBox.textContent = lines().join("\n"); }
 
-  mark(name, on) {
-    const button = this.buttons[name];
-    if (!button) return;
-    button.setAttribute("aria-pressed", String(on));
-    if (name === "play") button.firstChild.innerHTML = on ? ICONS.stop : ICONS.play;
+  mark(name, on) { this.buttons[name]?.setAttribute("aria-pressed", String(on)); }
+
+  markLayer(shown) {
+    for (const [name, button] of Object.entries(this.layerButtons)) button.setAttribute("aria-pressed", String(name === shown));
   }
 
   progress(share) {
     this.bar.style.transform = `scaleX(${share})`;
     this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
-    if (share >= 1) this.bar.classList.add("os-done");
+    this.bar.classList.toggle("os-done", share >= 1);
   }
 
   hint(text) {
@@ -133,7 +168,7 @@ export class Overlay {
   showText(text) {
     const dialog = element(this.root, "dialog", "os-dialog");
     element(dialog, "textarea", "", { value: text, readOnly: true, rows: 16, cols: 56 }).select();
-    const close = element(dialog, "button", "", { textContent: "Close", type: "button" });
+    const close = element(dialog, "button", "os-text", { textContent: "Close", type: "button" });
     close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => dialog.remove());
     dialog.showModal();

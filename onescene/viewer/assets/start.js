@@ -8,11 +8,12 @@ export function startPage() {
   const viewer = new SceneViewer(read("scene"), {
     meta: JSON.parse(read("meta").textContent),
     panorama: read("panorama")?.textContent,
-    chunk: async (k) => {
+    sheet: read("sheet")?.textContent,
+    chunk: async (k, layer) => {
       if (document.readyState === "loading") {
         await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
       }
-      const element = read(`chunk-${k}`), text = element.textContent;
+      const element = read(`${layer}-${k}`), text = element.textContent;
       element.remove(); // the text is large
       return text;
     },
@@ -29,10 +30,16 @@ export function startPage() {
   };
 }
 
-// ---- the notebook widget (anywidget): data and camera are traits of a Python object
+// ---- the notebook widget (anywidget): data, camera, keyframes and path are traits of a Python object
 export function renderWidget({ model, el }) {
-  let viewer = null, told = "";
+  let viewer = null;
+  const told = { camera: "", keyframes: "" };
   const root = el.appendChild(document.createElement("div"));
+  const tell = (name, value) => {
+    told[name] = JSON.stringify(value);
+    model.set(name, value);
+    model.save_changes();
+  };
   function mount() {
     viewer?.close();
     const meta = model.get("meta"), data = model.get("data");
@@ -43,23 +50,35 @@ export function renderWidget({ model, el }) {
         const first = meta.chunk_bytes.slice(0, k).reduce((sum, size) => sum + size, 0);
         return new Uint8Array(data.buffer, data.byteOffset + first, meta.chunk_bytes[k]).slice();
       },
-      onCamera: (json) => {
-        told = JSON.stringify(json);
-        model.set("camera", json);
-        model.save_changes();
-      },
+      onCamera: (json) => tell("camera", json),
+      onKeyframes: (json) => tell("keyframes", json),
+      ask: (camera, resting) => model.send({ kind: "render", camera, resting }),
     });
+    followPath();
+    followKeyframes();
   }
-  const follow = () => {
+  const followCamera = () => {
     const json = model.get("camera");
-    if (json.frames && JSON.stringify(json) !== told) viewer.setCamera(json);
+    if (json.frames && JSON.stringify(json) !== told.camera) viewer.setCamera(json);
+  };
+  const followKeyframes = () => {
+    const json = model.get("keyframes");
+    if (!json?.frames || JSON.stringify(json) === told.keyframes) return;
+    told.keyframes = JSON.stringify(json);
+    viewer.keyframes.load(json);
+  };
+  const followPath = () => viewer.travel.setPath(model.get("path")?.frames ? model.get("path") : null);
+  const receive = (message, buffers) => {
+    if (message.kind === "picture") viewer.remote.show(buffers[0], message.resting);
+  };
+  const handlers = {
+    "change:data": mount, "change:camera": followCamera, "change:keyframes": followKeyframes, "change:path": followPath,
+    "msg:custom": receive,
   };
   mount();
-  model.on("change:data", mount);
-  model.on("change:camera", follow);
+  for (const [name, handler] of Object.entries(handlers)) model.on(name, handler);
   return () => {
-    model.off("change:data", mount);
-    model.off("change:camera", follow);
+    for (const [name, handler] of Object.entries(handlers)) model.off(name, handler);
     viewer.close();
   };
 }
