@@ -148,3 +148,43 @@ class Browser:
     def mouse(self, kind: str, xy: tuple[float, float], **params) -> None:
         """Sends a mouse event: mousePressed, mouseMoved, mouseReleased or mouseWheel."""
         self.send("Input.dispatchMouseEvent", type=kind, x=xy[0], y=xy[1], **params)
+
+    def press(self, code: str, key: str = "", **params) -> None:
+        """Presses a key and releases it."""
+        self.send("Input.dispatchKeyEvent", type="keyDown", code=code, key=key, **params)
+        self.send("Input.dispatchKeyEvent", type="keyUp", code=code, key=key, **params)
+
+    def place(self, selector: str) -> tuple[float, float]:
+        """The middle of an element [CSS pixels]."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.evaluate(f"(() => {{ const b = {box}; return [b.x + b.width / 2, b.y + b.height / 2]; }})()")
+        return x, y
+
+    def click(self, at: str | tuple[float, float]) -> None:
+        """Clicks on an element, named by a CSS selector, or on a point."""
+        xy = self.place(at) if isinstance(at, str) else at
+        self.mouse("mouseMoved", xy)
+        self.mouse("mousePressed", xy, button="left", buttons=1, clickCount=1)
+        self.mouse("mouseReleased", xy, button="left", clickCount=1)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], button: str = "left") -> None:
+        """Drags the mouse from one point to another."""
+        held = {"left": 1, "right": 2}[button]
+        self.mouse("mousePressed", start, button=button, buttons=held, clickCount=1)
+        self.mouse("mouseMoved", end, button=button, buttons=held)
+        self.mouse("mouseReleased", end, button=button, clickCount=1)
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """Sends a touch event: touchStart, touchMove or touchEnd, with all fingers that are down."""
+        listed = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+        self.send("Input.dispatchTouchEvent", type=kind, touchPoints=listed)
+
+    def give_file(self, selector: str, path: Path) -> None:
+        """Chooses a file in a file field."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        field = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=field, files=[str(path.resolve())])
+
+    def keep_downloads(self, folder: Path) -> None:
+        """Saves what the page downloads into a folder."""
+        self.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder.resolve()))

@@ -13,12 +13,27 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, Browser
+from browser import Browser
 from PIL import Image
+from viewer_scenes import (
+    BLUE,
+    GREEN,
+    HW,
+    RED,
+    ROOMY_HW,
+    YELLOW,
+    blobs,
+    camera,
+    hold,
+    needs_browser,
+    picture,
+    position,
+    random_gaussians,
+)
 
 from onescene.io import load_cameras
 from onescene.splatting import render
-from onescene.types import SH_C0, Cameras, Gaussians
+from onescene.types import Cameras, Gaussians
 from onescene.viewer import (
     Besides,
     SceneWidget,
@@ -31,50 +46,6 @@ from onescene.viewer import (
 )
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 from onescene.viewer.html import SCENE_SCRIPTS, bundle
-
-RED, GREEN, BLUE, YELLOW = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0)
-
-
-def random_gaussians(n: int, seed: int = 0, sky: bool = False) -> Gaussians:
-    """A cloud around the origin, a fifth of it a far sky on request."""
-    g = torch.Generator().manual_seed(seed)
-    means = torch.randn(n, 3, generator=g)
-    if sky:
-        means[: n // 5] *= 60
-    return Gaussians(
-        means=means,
-        quats=torch.randn(n, 4, generator=g),
-        scales=0.02 + 0.1 * torch.rand(n, 3, generator=g),
-        opacities=torch.rand(n, generator=g),
-        sh=(torch.rand(n, 1, 3, generator=g) - 0.5) / SH_C0,
-    )
-
-
-def blobs(positions: list[tuple], colours: list[tuple], scale: float = 0.2, opacity: float = 0.95) -> Gaussians:
-    """Round Gaussians of given colours."""
-    n = len(positions)
-    return Gaussians(
-        means=torch.tensor(positions),
-        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
-        scales=torch.full((n, 3), scale),
-        opacities=torch.full((n,), opacity),
-        sh=((torch.tensor(colours) - 0.5) / SH_C0)[:, None],
-    )
-
-
-def camera(position=(0.0, 0.0, 0.0), yaw=0.0, pitch=0.0, roll=0.0, fov_deg=60.0, hw=(96, 128)) -> Cameras:
-    """A camera by angles [radians]; the field of view spans the height."""
-    s, c, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
-    forward, level = torch.tensor([s * cp, -sp, c * cp]), torch.tensor([c, 0.0, -s])
-    right = math.cos(roll) * level + math.sin(roll) * torch.linalg.cross(forward, level)
-    matrix = torch.eye(4)
-    matrix[:3, :3] = torch.stack((right, torch.linalg.cross(forward, right), forward), dim=1)
-    matrix[:3, 3] = torch.tensor(position)
-    f = 0.5 * hw[0] / math.tan(math.radians(fov_deg) / 2)
-    return Cameras(
-        world_from_cam=matrix[None], K=torch.tensor([[[f, 0, hw[1] / 2], [0, f, hw[0] / 2], [0, 0, 1]]]), hw=hw
-    )
-
 
 # ---- packing
 
@@ -326,10 +297,6 @@ def test_a_panorama_is_two_by_one() -> None:
 
 # ---- in a browser
 
-HW = (96, 128)
-ROOMY_HW = (360, 640)  # where buttons do not cover the middle
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-
 
 @pytest.fixture(scope="module")
 def browser():
@@ -354,25 +321,6 @@ def open_scene(browser: Browser, tmp_path):
     yield opener
     assert browser.console == []
     assert all(url.startswith(("file:", "blob:", "data:")) for url in browser.requests)
-
-
-def picture(browser: Browser, cameras: Cameras | None = None) -> torch.Tensor:
-    """What the viewer draws, [3, H, W]."""
-    if cameras is not None:
-        browser.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(cameras))})")
-    data = base64.b64decode(browser.evaluate("onescene.snapshot()").split(",")[1])
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
-
-
-def position(browser: Browser) -> list[float]:
-    return browser.evaluate("onescene.viewer.camera.position")
-
-
-def hold(browser: Browser, code: str, key: str, until: str) -> None:
-    """Holds a key until an expression is true."""
-    browser.key(code, key, True)
-    browser.wait_for(until)
-    browser.key(code, key, False)
 
 
 @needs_browser

@@ -51,6 +51,10 @@ export function listen(viewer) {
   }, { signal });
   window.addEventListener("keyup", (event) => viewer.controls.key(event, false), { signal });
   window.addEventListener("blur", () => viewer.controls.release(), { signal });
+  root.addEventListener("click", (event) => { // a button that was clicked gives the keys back
+    const button = event.detail > 0 && event.target.closest("button");
+    if (button && !button.closest("dialog")) root.focus({ preventScroll: true });
+  }, { signal });
   canvas.addEventListener("pointerdown", () => root.focus({ preventScroll: true }), { signal });
   canvas.addEventListener("webglcontextlost", () => viewer.overlay.fail(
     "The graphics card dropped the picture. Reload to see the scene again."), { signal });

@@ -5,7 +5,7 @@ import { frustumLength, frustumOf, pick } from "./frusta.js";
 
 const MOST_CAMERAS = 12; // of a trajectory: more would hide each other
 const WHITE = [0.93, 0.95, 0.97], WARM = [0.96, 0.72, 0.38];
-const AMONG = 4; // lengths of a frustum
+const AMONG = 3; // lengths of a frustum
 const WAY_OPACITY = 0.75;
 
 export class Marks {

@@ -59,7 +59,7 @@ export class Overlay {
     row.setAttribute("aria-label", "What is shown");
     for (const name of layers) {
       const button = element(row, "button", "", { type: "button", textContent: LAYERS[name] });
-      button.addEventListener("click", () => { commands.show(name); this.root.focus({ preventScroll: true }); });
+      button.addEventListener("click", () => commands.show(name));
       this.layerButtons[name] = button;
     }
   }
@@ -79,8 +79,7 @@ export class Overlay {
     row.setAttribute("role", "toolbar");
     for (const [name, label] of Object.entries(LABELS)) {
       if (!commands[name]) continue;
-      const run = () => { commands[name].run(); this.root.focus({ preventScroll: true }); };
-      this.buttons[name] = iconButton(row, name, label, run);
+      this.buttons[name] = iconButton(row, name, label, commands[name].run);
     }
   }
 
