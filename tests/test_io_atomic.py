@@ -9,7 +9,14 @@ import os
 import pytest
 
 from onescene.io import atomic
-from onescene.io.atomic import atomic_path, atomic_write_bytes, atomic_write_json, atomic_write_text, remove_partials
+from onescene.io.atomic import (
+    atomic_folder,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    remove_partials,
+)
 
 
 def names(folder):
@@ -145,3 +152,44 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     kept.write_bytes(b"whole")
     assert remove_partials(tmp_path) == [left]
     assert kept.exists() and not left.exists()
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "größe 1"
+    for content in ("first", "second"):
+        with atomic_folder(target) as folder:
+            assert not list(folder.iterdir()) and folder.parent == tmp_path
+            (folder / content).write_text(content)
+    assert [p.name for p in target.iterdir()] == ["second"]
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_a_folder_that_failed_leaves_the_old_one(tmp_path, error):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    with pytest.raises(error), atomic_folder(tmp_path / "out") as folder:
+        (folder / "new").write_text("new")
+        raise error("stop")
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["out", "out/old"]
+
+
+def test_a_folder_in_a_place_that_can_not_be(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place, error, sentence in [
+        (tmp_path / "file", NotADirectoryError, "it is a file, not a folder"),
+        (tmp_path / "file" / "x", NotADirectoryError, "is a file, not a folder"),
+        (tmp_path / "none" / "x", FileNotFoundError, "make .* first"),
+    ]:
+        with pytest.raises(error, match=sentence), atomic_folder(place):
+            pass
+
+
+def test_folders_of_a_killed_process_are_removed(tmp_path):
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "x").write_text("x")
+        left = folder.with_name(".out-0badcafe.partial")
+        folder.rename(left)
+        folder.mkdir()
+    assert remove_partials(tmp_path) == [left]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

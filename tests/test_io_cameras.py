@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from torch.testing import assert_close
 
 from onescene.geometry.rotations import matrix_from_quaternion, rigid
-from onescene.io import load_camera_file, load_cameras, read_colmap, save_cameras, write_colmap
+from onescene.geometry.surface import PointCloud
+from onescene.io import (
+    load_camera_file,
+    load_cameras,
+    read_colmap,
+    read_colmap_groups,
+    read_colmap_points,
+    save_cameras,
+    write_colmap,
+    write_colmap_groups,
+)
 from onescene.types import Cameras
 
 PLACES = ["transforms.json", "path.txt", "model"]
@@ -355,6 +365,67 @@ def test_colmap_binaries_that_lie(tmp_path):
     (tmp_path / "images.bin").write_bytes(whole[:-8] + struct.pack("<Q", 1 << 60))
     with pytest.raises(ValueError, match=r"images\.bin is truncated: 1152921504606846976 points promised"):
         load_cameras(tmp_path)
+
+
+# --- COLMAP: several sizes, and points ---------------------------------------------------------------------------
+
+
+def some_points(n=5):
+    generator = torch.Generator().manual_seed(4)
+    return PointCloud(xyz=torch.randn(n, 3, generator=generator) * 100, rgb=torch.rand(n, 3, generator=generator))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_images_of_several_sizes_and_points_survive(tmp_path, binary):
+    groups = [random_cameras(2, seed=1), random_cameras(3, seed=2, hw=(10, 20)), random_cameras(1, seed=3)]
+    names = [f"{i}.png" for i in range(6)]
+    write_colmap_groups(groups, tmp_path, names, points=some_points(), binary=binary)
+    first, second = read_colmap_groups(tmp_path)
+    assert first.names == ("0.png", "1.png", "5.png") and second.names == ("2.png", "3.png", "4.png")
+    assert first.cameras.hw == (48, 64) and second.cameras.hw == (10, 20)
+    both = torch.cat([groups[0].world_from_cam, groups[2].world_from_cam])
+    assert_close(first.cameras.world_from_cam, both, atol=1e-6, rtol=1e-6)
+    assert_close(second.cameras.world_from_cam, groups[1].world_from_cam, atol=1e-6, rtol=1e-6)
+    found = read_colmap_points(tmp_path)
+    assert_close(found.xyz, some_points().xyz)
+    assert_close(found.rgb, some_points().rgb, atol=0.51 / 255, rtol=0)
+    with pytest.raises(ValueError, match="all images must have one size, got 20 x 10, 64 x 48"):
+        load_cameras(tmp_path)
+
+
+def test_points_with_tracks_are_read(tmp_path):
+    write_colmap(random_cameras(1), tmp_path, binary=True)
+    point = struct.pack("<Q3d3Bd", 7, 1.0, 2.0, 3.0, 255, 0, 51, 0.5)
+    tracks = struct.pack("<Q4i", 2, 1, 0, 2, 9), struct.pack("<Q", 0)
+    (tmp_path / "points3D.bin").write_bytes(struct.pack("<Q", 2) + point + tracks[0] + point + tracks[1])
+    found = read_colmap_points(tmp_path)
+    assert found.xyz.tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert_close(found.rgb[1], torch.tensor([1.0, 0.0, 0.2]))
+    write_colmap(random_cameras(1), tmp_path)
+    (tmp_path / "points3D.txt").write_text("# points\n7 1 2 3 255 0 51 0.5 1 0 2 9\n\n8 1 2 3 255 0 51 0\n")
+    assert_close(read_colmap_points(tmp_path).rgb, found.rgb)
+    (tmp_path / "points3D.txt").write_text("# none\n")
+    assert len(read_colmap_points(tmp_path).xyz) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("points3D.bin", struct.pack("<Q", 1 << 60), "1152921504606846976 points promised, the file ends before"),
+        ("points3D.bin", struct.pack("<QQ3d3BdQ", 1, 7, 1, 2, 3, 0, 0, 0, 0, 1 << 61), "ends within a record"),
+        ("points3D.bin", struct.pack("<QQ3d3BdQ", 1, 7, 1, math.nan, 3, 0, 0, 0, 0, 0), "every value must be finite"),
+        ("points3D.bin", b"\0\0\0", "is truncated"),
+        ("points3D.txt", b"7 1 2 x 0 0 0 0\n", "line 1 can not be read"),
+        ("points3D.txt", b"7 1 2 inf 0 0 0 0\n", "line 1 can not be read"),
+        ("points3D.txt", b"7 1 2 3 0 0 256 0\n", "line 1 can not be read"),
+        ("points3D.txt", b"7 1 2 3 0 0 0\n", "line 1 can not be read"),
+    ],
+)
+def test_colmap_points_that_lie(tmp_path, name, data, sentence):
+    write_colmap(random_cameras(1), tmp_path, binary=name.endswith("bin"))
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name} .*{sentence}|{name}: {sentence}"):
+        read_colmap_points(tmp_path)
 
 
 # --- paths and values --------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-FORMATS = ("ply", "spz", "splat", "sog", "glb", "html")
+FORMATS = ("ply", "compressed.ply", "spz", "splat", "sog", "glb", "html", "mesh", "points", "colmap")
+AXES = ("opencv", "blender", "unity", "unreal")
 
 
 def register(app: typer.Typer) -> None:
@@ -18,40 +19,51 @@ def register(app: typer.Typer) -> None:
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")],
-    out: Annotated[Path | None, typer.Option(help="File to write [default: DIR/scene.FORMAT].")] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="Gaussians: ply, compressed.ply, spz, splat, sog, glb; a page: html; the surface of the distance map: "
+            "mesh (GLB with the panorama as its texture), points (PLY); for training elsewhere: colmap (a folder)."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where [default: DIR/scene.FORMAT, DIR/mesh.glb, DIR/points.ply, DIR/colmap]."),
+    ] = None,
+    axes: Annotated[
+        str,
+        typer.Option(
+            help="Axes of the program that takes the numbers as they are: opencv (x right, y down, z forward), blender "
+            "(y forward, z up), unity (y up, left-handed), unreal (x forward, z up, left-handed, centimetres)."
+        ),
+    ] = "opencv",
+    max_triangles: Annotated[int | None, typer.Option(help="Of a mesh [default: 500000].")] = None,
+    max_points: Annotated[
+        int | None, typer.Option(help="Of points [default: 500000] or of a COLMAP folder [default: 100000].")
+    ] = None,
 ) -> int:
     """Write the scene of DIR as a file that other programs open."""
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
-    source = _scene_of(folder)
-    target = out or folder / f"scene.{format}"
+    if axes not in AXES:
+        raise ValueError(f"--axes must be one of {', '.join(AXES)}, got {axes!r}")
+    from onescene.pipeline.export import ExportConfig, default_target, export_scene, scene_of
+
+    target = out or default_target(folder, format)
     if format == "html":
         from onescene.io import atomic_write_text
         from onescene.pipeline.steps.finish import files_of_run
         from onescene.viewer import run_page
 
+        if axes != "opencv" or max_triangles is not None or max_points is not None:
+            raise ValueError("--axes, --max-triangles and --max-points are not for --format html")
+        scene_of(folder)
         atomic_write_text(target, run_page(files_of_run(folder), title=folder.resolve().name))
     else:
-        if target.suffix != f".{format}":
-            raise ValueError(f"--out must end in .{format}, got {target.name}")
-        from onescene.io import load_gaussians, save_gaussians
-
-        save_gaussians(load_gaussians(source), target)
+        config = ExportConfig(axes=axes, max_triangles=max_triangles, max_points=max_points)
+        export_scene(folder, format, target, config)
     typer.echo(target)
     return 0
-
-
-def _scene_of(folder: Path) -> Path:
-    """The fitted scene of a run, or its scaffold where nothing was fitted."""
-    from onescene.pipeline.layout import scaffold_file, scene_file
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    for path in (scene_file(folder), scaffold_file(folder)):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no scene in {folder}: run `onescene run PHOTO --out {folder}` first")
 
 
 def render(

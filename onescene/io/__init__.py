@@ -1,6 +1,7 @@
 """Files and their foreign conventions: Gaussians, cameras, images, video. Everything is written whole or not at all."""
 
 from onescene.io.atomic import (
+    atomic_folder,
     atomic_path,
     atomic_write_bytes,
     atomic_write_json,
@@ -9,7 +10,7 @@ from onescene.io.atomic import (
 )
 from onescene.io.camera_checks import CameraFile
 from onescene.io.cameras import load_camera_file, load_cameras, save_cameras
-from onescene.io.colmap import read_colmap, write_colmap
+from onescene.io.colmap import read_colmap, read_colmap_groups, read_colmap_points, write_colmap, write_colmap_groups
 from onescene.io.gaussians import GAUSSIAN_SUFFIXES, load_gaussians, save_gaussians
 from onescene.io.images import (
     Photo,
@@ -31,6 +32,7 @@ __all__ = [
     "GAUSSIAN_SUFFIXES",
     "CameraFile",
     "Photo",
+    "atomic_folder",
     "atomic_path",
     "atomic_write_bytes",
     "atomic_write_json",
@@ -46,6 +48,8 @@ __all__ = [
     "load_photo",
     "load_points",
     "read_colmap",
+    "read_colmap_groups",
+    "read_colmap_points",
     "remove_partials",
     "save_cameras",
     "save_distance",
@@ -57,4 +61,5 @@ __all__ = [
     "save_points",
     "save_video",
     "write_colmap",
+    "write_colmap_groups",
 ]

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,51 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     _flush_folder(target.parent)
 
 
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives an empty temporary folder to fill; on success it takes the place of ``path``, on any failure it is gone.
+
+    What lay at ``path`` before is removed once the new folder stands there, and is back if that fails. The caller
+    answers for what is replaced: see to it that it is not something else.
+
+    Args:
+        path: The folder to write; its parent has to exist.
+
+    Raises:
+        FileNotFoundError: the parent does not exist.
+        NotADirectoryError: ``path`` or its parent is a file.
+        PermissionError: the parent can not be written.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target} can not be written: it is a file, not a folder")
+    _check_parent(target)
+    stem = f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}"
+    temporary, old = target.with_name(f"{stem}{MARKER}"), target.with_name(f"{stem}.old{MARKER}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            os.rename(target, old)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if old.exists():
+                os.rename(old, target)
+            raise
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        sentence = _in_a_sentence(error, temporary, target)
+        if sentence is None:
+            raise
+        raise sentence from error
+    except BaseException:  # Ctrl-C included: nothing half-written stays
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    _flush_folder(target.parent)
+
+
 def atomic_write_bytes(path: str | os.PathLike, data: bytes | bytearray | memoryview) -> Path:
     """Writes bytes whole or not at all; returns the path. Errors are those of :func:`atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -85,20 +131,25 @@ def remove_partials(folder: str | os.PathLike) -> list[Path]:
 
     Call it only while nothing else writes there (a run holds its lock).
     """
-    found = [p for p in sorted(Path(folder).rglob(f".*{MARKER}*")) if p.is_file()]
+    found = [p for p in sorted(Path(folder).rglob(f".*{MARKER}*")) if p.is_file() or p.is_dir()]
     for path in found:
-        _remove(path)
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else _remove(path)
     return found
 
 
 def _check_target(target: Path) -> None:
     """Says what is wrong with a target before anything is written."""
+    _check_parent(target)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} can not be written: it is a folder")
+
+
+def _check_parent(target: Path) -> None:
+    """Says what is wrong with the place of a target."""
     if not target.parent.exists():
         raise FileNotFoundError(f"the folder of {target} does not exist: make {target.parent} first")
     if not target.parent.is_dir():
         raise NotADirectoryError(f"{target} can not be written: {target.parent} is a file, not a folder")
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} can not be written: it is a folder")
 
 
 def _in_a_sentence(error: OSError, temporary: Path, target: Path) -> OSError | None:

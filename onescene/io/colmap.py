@@ -1,7 +1,7 @@
 """Cameras as a COLMAP model: a folder of ``cameras``, ``images`` and ``points3D`` files, all ``.txt`` or all ``.bin``.
 
 COLMAP stores world-to-camera motions in OpenCV axes, quaternions wxyz, and puts the corner of an image at (0, 0) as we
-do. Points are not read; an empty list of them is written.
+do. Cameras of several image sizes are groups; most callers have one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from onescene.geometry.rotations import invert_rigid, matrix_from_quaternion, quaternion_from_matrix, rigid
+from onescene.geometry.surface import PointCloud
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.camera_checks import CameraFile, Pinhole, checked_cameras, matrices_and_pinholes, rotations_from_quats
+from onescene.io.colmap_points import points_file, read_points_file
 from onescene.io.colmap_records import (
     MODEL_IDS,
     ColmapCamera,
+    ColmapImage,
     read_binary_cameras,
     read_binary_images,
     read_text_cameras,
@@ -27,6 +31,7 @@ from onescene.io.colmap_records import (
 from onescene.io.sources import existing_file
 from onescene.types import Cameras
 
+Lens = tuple[Pinhole, tuple[int, int]]  # intrinsics and the image's height and width [px]
 _PLACES = (".", "sparse/0", "sparse")  # of the model in a project's folder
 # Where fx, fy, cx, cy stand in a model's parameters; what is left over is distortion.
 _PINHOLES = {
@@ -42,12 +47,25 @@ _PINHOLES = {
 def write_colmap(
     cameras: Cameras, folder: str | os.PathLike, names: Sequence[str] | None = None, *, binary: bool = False
 ) -> Path:
+    """Writes a COLMAP model of cameras that share one image size; see :func:`write_colmap_groups`."""
+    return write_colmap_groups([cameras], folder, names, binary=binary)
+
+
+def write_colmap_groups(
+    groups: Sequence[Cameras],
+    folder: str | os.PathLike,
+    names: Sequence[str] | None = None,
+    *,
+    points: PointCloud | None = None,
+    binary: bool = False,
+) -> Path:
     """Writes a COLMAP model, one camera per distinct intrinsics; returns the folder, made if it is not there.
 
     Args:
-        cameras: Pinholes without skew.
+        groups: Pinholes without skew, one set per image size.
         folder: Where the three files go.
-        names: The image of each camera; ``000.png``, ``001.png``, ... when None.
+        names: The image of each camera, group after group; ``000.png``, ``001.png``, ... when None.
+        points: For trainers that begin with points; none when None.
         binary: Whether to write ``.bin`` files instead of ``.txt``.
 
     Raises:
@@ -55,24 +73,26 @@ def write_colmap(
             that :func:`matrices_and_pinholes` refuses.
         NotADirectoryError: ``folder`` is a file.
     """
-    world_from_cam, pinholes = matrices_and_pinholes(cameras)
-    names = [f"{i:03d}.png" for i in range(len(cameras))] if names is None else [str(n) for n in names]
-    if len(names) != len(cameras) or len(set(names)) != len(names):
-        raise ValueError(f"names must be {len(cameras)} different names, got {len(set(names))}")
+    motions, lenses = [], []
+    for cameras in groups:
+        world_from_cam, pinholes = matrices_and_pinholes(cameras)
+        motions.append(_motions(world_from_cam))
+        lenses += [(pinhole, cameras.hw) for pinhole in pinholes]
+    names = [f"{i:03d}.png" for i in range(len(lenses))] if names is None else [str(n) for n in names]
+    if len(names) != len(lenses) or len(set(names)) != len(names):
+        raise ValueError(f"names must be {len(lenses)} different names, got {len(set(names))}")
     if any(not name or len(name.split()) != 1 or "\0" in name for name in names):
         raise ValueError("names must not be empty or hold white space, which COLMAP's text format can not keep")
-    ids = {pinhole: i for i, pinhole in enumerate(dict.fromkeys(pinholes), start=1)}
-    quats = quaternion_from_matrix(world_from_cam[:, :3, :3].transpose(1, 2))
-    # of the quaternion's own rotation: so the camera's centre is exact where the matrix has float32's rounding
-    shifts = -(matrix_from_quaternion(quats) @ world_from_cam[:, :3, 3:])[..., 0]
-    motions = torch.cat([quats, shifts], dim=1).tolist()
-    records = [(i, motion, ids[p], n) for i, (motion, p, n) in enumerate(zip(motions, pinholes, names, strict=True), 1)]
+    ids = {lens: i for i, lens in enumerate(dict.fromkeys(lenses), start=1)}
+    rows = torch.cat(motions).tolist()
+    records = [(i, row, ids[lens], n) for i, (row, lens, n) in enumerate(zip(rows, lenses, names, strict=True), 1)]
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"a COLMAP model is a folder, got a file: {target}")
     target.mkdir(parents=True, exist_ok=True)
     other = "txt" if binary else "bin"
-    contents = (_binary_files if binary else _text_files)(ids, records, cameras.hw)
+    contents = (_binary_files if binary else _text_files)(ids, records)
+    contents["points3D"] = points_file(points, binary=binary)
     for stem, content in contents.items():
         atomic_write_bytes(target / f"{stem}.{'bin' if binary else 'txt'}", content)
     for stem in contents:  # a reader that prefers the other kind must not find an older model
@@ -81,15 +101,28 @@ def write_colmap(
 
 
 def read_colmap(folder: str | os.PathLike) -> CameraFile:
-    """Reads a COLMAP model, text or binary, in the folder itself or in its ``sparse/0`` or ``sparse``.
-
-    Returns:
-        The cameras in the order of their image ids.
+    """Reads a COLMAP model of images of one size, text or binary; see :func:`read_colmap_groups`.
 
     Raises:
         FileNotFoundError: no model there.
-        ValueError: a damaged file, images of different size, a lens with distortion, or cameras that
-            :func:`checked_cameras` refuses.
+        ValueError: images of different size, or as :func:`read_colmap_groups`.
+    """
+    groups = read_colmap_groups(folder)
+    if len(groups) > 1:
+        listed = ", ".join(f"{w} x {h}" for h, w in sorted(g.cameras.hw for g in groups)[:4])
+        raise ValueError(f"{folder}: all images must have one size, got {listed}; read_colmap_groups takes several")
+    return groups[0]
+
+
+def read_colmap_groups(folder: str | os.PathLike) -> list[CameraFile]:
+    """Reads a COLMAP model, text or binary, in the folder itself or in its ``sparse/0`` or ``sparse``.
+
+    Returns:
+        One set of cameras per image size, each in the order of its image ids, the sizes as they first appear.
+
+    Raises:
+        FileNotFoundError: no model there.
+        ValueError: a damaged file, a lens with distortion, or cameras that :func:`checked_cameras` refuses.
     """
     place, suffix = _find_model(Path(folder))
     cameras_file = existing_file(place / f"cameras{suffix}", "COLMAP file")
@@ -98,20 +131,39 @@ def read_colmap(folder: str | os.PathLike) -> CameraFile:
     images = sorted((read_binary_images if suffix == ".bin" else read_text_images)(images_file), key=lambda i: i.id)
     if not images:
         raise ValueError(f"{images_file} must hold at least one camera, got none")
-    used = []
+    groups: dict[tuple[int, int], list[ColmapImage]] = {}
     for image in images:
         if image.camera_id not in lenses:
             raise ValueError(f"{images_file}: {image.name} names camera {image.camera_id}, which is not there")
-        used.append(lenses[image.camera_id])
-    sizes = {(lens.height, lens.width) for lens in used}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{w} x {h}" for h, w in sorted(sizes)[:4])
-        raise ValueError(f"{cameras_file}: all images must have one size, got {listed}")
-    pinholes = [_pinhole(lens, cameras_file) for lens in used]
-    rotations = rotations_from_quats(torch.tensor([i.quat for i in images], dtype=torch.float64), images_file)
-    cam_from_world = rigid(rotations, torch.tensor([i.translation for i in images], dtype=torch.float64))
-    cameras = checked_cameras(invert_rigid(cam_from_world), pinholes, sizes.pop(), images_file)
-    return CameraFile(cameras=cameras, names=tuple(i.name for i in images))
+        lens = lenses[image.camera_id]
+        groups.setdefault((lens.height, lens.width), []).append(image)
+    found = []
+    for hw, members in groups.items():
+        pinholes = [_pinhole(lenses[image.camera_id], cameras_file) for image in members]
+        rotations = rotations_from_quats(torch.tensor([i.quat for i in members], dtype=torch.float64), images_file)
+        cam_from_world = rigid(rotations, torch.tensor([i.translation for i in members], dtype=torch.float64))
+        cameras = checked_cameras(invert_rigid(cam_from_world), pinholes, hw, images_file)
+        found.append(CameraFile(cameras=cameras, names=tuple(i.name for i in members)))
+    return found
+
+
+def read_colmap_points(folder: str | os.PathLike) -> PointCloud:
+    """Reads the points of a COLMAP model; a model may have none.
+
+    Raises:
+        FileNotFoundError: no model there, or a model without the file.
+        ValueError: a damaged file, a coordinate that is not finite.
+    """
+    place, suffix = _find_model(Path(folder))
+    return read_points_file(existing_file(place / f"points3D{suffix}", "COLMAP file"))
+
+
+def _motions(world_from_cam: Tensor) -> Tensor:
+    """World-to-camera motions [V, 7]: quaternion wxyz, translation."""
+    quats = quaternion_from_matrix(world_from_cam[:, :3, :3].transpose(1, 2))
+    # of the quaternion's own rotation: so the camera's centre is exact where the matrix has float32's rounding
+    shifts = -(matrix_from_quaternion(quats) @ world_from_cam[:, :3, 3:])[..., 0]
+    return torch.cat([quats, shifts], dim=1)
 
 
 def _find_model(folder: Path) -> tuple[Path, str]:
@@ -136,25 +188,23 @@ def _pinhole(lens: ColmapCamera, source: Path) -> Pinhole:
     return tuple(lens.parameters[i] for i in where)
 
 
-def _text_files(ids: dict[Pinhole, int], records: list, hw: tuple[int, int]) -> dict[str, bytes]:
-    """Contents of the three text files; the line of an image's points is empty."""
+def _text_files(ids: dict[Lens, int], records: list) -> dict[str, bytes]:
+    """Contents of the text files of lenses and images; the line of an image's points is empty."""
     cameras = ["# CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]"]
-    for pinhole, i in ids.items():
+    for (pinhole, hw), i in ids.items():
         cameras.append(f"{i} PINHOLE {hw[1]} {hw[0]} " + " ".join(map(repr, pinhole)))
     images = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of points (X Y POINT3D_ID)"]
     for i, motion, camera_id, name in records:
         images += [f"{i} " + " ".join(map(repr, motion)) + f" {camera_id} {name}", ""]
-    points = ["# POINT3D_ID X Y Z R G B ERROR TRACK[]"]
-    files = {"cameras": cameras, "points3D": points, "images": images}
-    return {stem: ("\n".join(lines) + "\n").encode() for stem, lines in files.items()}
+    return {stem: ("\n".join(lines) + "\n").encode() for stem, lines in {"cameras": cameras, "images": images}.items()}
 
 
-def _binary_files(ids: dict[Pinhole, int], records: list, hw: tuple[int, int]) -> dict[str, bytes]:
-    """Contents of the three binary files, little endian."""
+def _binary_files(ids: dict[Lens, int], records: list) -> dict[str, bytes]:
+    """Contents of the binary files of lenses and images, little endian."""
     cameras = [struct.pack("<Q", len(ids))]
-    for pinhole, i in ids.items():
+    for (pinhole, hw), i in ids.items():
         cameras.append(struct.pack("<iiQQ4d", i, MODEL_IDS.index("PINHOLE"), hw[1], hw[0], *pinhole))
     images = [struct.pack("<Q", len(records))]
     for i, motion, camera_id, name in records:
         images.append(struct.pack("<i7di", i, *motion, camera_id) + name.encode() + b"\0" + struct.pack("<Q", 0))
-    return {"cameras": b"".join(cameras), "points3D": struct.pack("<Q", 0), "images": b"".join(images)}
+    return {"cameras": b"".join(cameras), "images": b"".join(images)}

@@ -40,12 +40,11 @@ class ColmapImage:
     name: str
 
 
-class _Bytes:
+class FileBytes:
     """Reads a binary file front to back and says where it ends too soon."""
 
     def __init__(self, path: Path) -> None:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{path} is no COLMAP file: it is larger than {_MAX_BYTES >> 30} GiB")
+        _refuse_huge(path)
         self.path, self.data, self.at = path, path.read_bytes(), 0
 
     def take(self, form: str) -> tuple:
@@ -65,6 +64,12 @@ class _Bytes:
         self.at = end + 1
         return text
 
+    def skip(self, size: int) -> None:
+        """Passes over so many bytes."""
+        if self.at + size > len(self.data):
+            raise ValueError(f"{self.path} is truncated: it ends within a record")
+        self.at += size
+
     def skip_points(self) -> None:
         """Passes over the points of an image."""
         count = self.take("Q")[0]
@@ -75,7 +80,7 @@ class _Bytes:
 
 def read_binary_cameras(path: Path) -> dict[int, ColmapCamera]:
     """Lenses of ``cameras.bin`` by their ids."""
-    data = _Bytes(path)
+    data = FileBytes(path)
     found = {}
     for _ in range(data.take("Q")[0]):
         camera_id, model_id, width, height = data.take("iiQQ")
@@ -89,7 +94,7 @@ def read_binary_cameras(path: Path) -> dict[int, ColmapCamera]:
 
 def read_binary_images(path: Path) -> list[ColmapImage]:
     """Views of ``images.bin``."""
-    data = _Bytes(path)
+    data = FileBytes(path)
     found = []
     for _ in range(data.take("Q")[0]):
         image_id, *motion, camera_id = data.take("i7di")
@@ -102,7 +107,7 @@ def read_binary_images(path: Path) -> list[ColmapImage]:
 def read_text_cameras(path: Path) -> dict[int, ColmapCamera]:
     """Lenses of ``cameras.txt`` by their ids."""
     found = {}
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         words = line.split()
         if not words:
             continue
@@ -110,9 +115,9 @@ def read_text_cameras(path: Path) -> dict[int, ColmapCamera]:
             camera_id, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
             parameters = tuple(map(float, words[4:]))
         except (ValueError, IndexError) as error:
-            raise _unreadable(path, number, line) from error
+            raise unreadable(path, number, line) from error
         if model not in _PARAMETERS or len(parameters) != _PARAMETERS[model]:
-            raise _unreadable(path, number, line)
+            raise unreadable(path, number, line)
         found[camera_id] = _checked(ColmapCamera(**_named(camera_id, model, width, height, parameters)), path)
     return found
 
@@ -120,7 +125,7 @@ def read_text_cameras(path: Path) -> dict[int, ColmapCamera]:
 def read_text_images(path: Path) -> list[ColmapImage]:
     """Views of ``images.txt``: two lines each, of which the second, the points, may be empty."""
     found = []
-    lines = _lines(path)
+    lines = numbered_lines(path)
     for number, line in lines:
         words = line.split(maxsplit=9)
         if not words:
@@ -131,21 +136,28 @@ def read_text_images(path: Path) -> list[ColmapImage]:
         except (ValueError, IndexError) as error:
             if str(error).startswith(str(path)):
                 raise
-            raise _unreadable(path, number, line) from error
+            raise unreadable(path, number, line) from error
         next(lines, None)
         found.append(image)
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _refuse_huge(path: Path) -> None:
+    """Refuses a file that no scene would need."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"{path} is no COLMAP file: it is larger than {_MAX_BYTES >> 30} GiB")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines without comments, one at a time."""
+    _refuse_huge(path)
     with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.lstrip().startswith("#"):
                 yield number, line
 
 
-def _unreadable(path: Path, number: int, line: str) -> ValueError:
+def unreadable(path: Path, number: int, line: str) -> ValueError:
     """The error about a line."""
     return ValueError(f"{path} line {number} can not be read: `{' '.join(line.split())[:80]}`")
 
