@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+import torch
 from torch import Tensor
 
 from onescene.geometry.plucker import plucker_maps
 from onescene.models.seva_schedule import schedule_indices, sigma_schedule, sigma_table
+from onescene.models.vggt import VGGT, VGGTConfig
 
 
 def seva_sigmas(steps: int) -> dict[str, Tensor]:
@@ -28,3 +32,20 @@ def seva_plucker(world_from_cam: Tensor, K_normalised: Tensor, hw: tuple[int, in
         "plucker_rel_false": plucker_maps(world_from_cam, K_normalised, (height, width), keep_source_translation=False),
     }
     return maps | {f"{name}_{height}x{width}": value for name, value in maps.items()}
+
+
+def vggt(config: dict, weights: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+    """VGGT at the sizes of a golden file: first and last tokens, depth with its confidence, cameras."""
+    known = {field.name for field in fields(VGGTConfig)}
+    sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in known and v is not None}
+    network = VGGT(VGGTConfig(**sizes)).eval()
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        tokens, prediction = network.aggregator(images, (0, network.config.depth - 1)), network(images)
+    return {
+        "tokens_first": tokens[0],
+        "tokens_last": tokens[1],
+        "depth": prediction.depth_z[..., None],
+        "depth_conf": prediction.confidence,
+        "pose_enc": prediction.pose_encoding,
+    }

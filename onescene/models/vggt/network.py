@@ -1,0 +1,150 @@
+"""VGGT put together: what goes in, what comes out, and its sizes.
+
+The forward pass, with units:
+
+    faces [0, 1] -> patch tokens -> frame and global attention in turn -> DPT head: depth_z [scene units], confidence
+                                                                       -> camera head: cam_from_world, fields of view
+
+State-dict keys are those of the public checkpoint; its track head is not part of this network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from onescene.models.vggt.aggregator import SPECIAL, Aggregator
+from onescene.models.vggt.camera import CameraHead
+from onescene.models.vggt.dpt import DPTHead
+from onescene.models.vggt.patches import ConvPatches, DinoV2
+
+UNUSED_PREFIXES = ("track_head.",)  # in the public checkpoint, never read here
+_FRAMES_AT_ONCE = 8  # frames in a dense head at a time: bounds the memory of its full-size maps
+
+
+@dataclass(frozen=True)
+class VGGTConfig:
+    """Sizes of :class:`VGGT`."""
+
+    img_size: int = 518  # side that DINOv2's position table is made for [pixels]
+    patch_size: int = 14  # [pixels]
+    embed_dim: int = 1024
+    depth: int = 24  # frame blocks, and as many global blocks
+    num_heads: int = 16
+    patch_embed: Literal["dinov2", "conv"] = "dinov2"
+    vit_depth: int = 24  # blocks of DINOv2
+    features: int = 256  # channels of a dense head
+    out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)  # of its four maps, fine to coarse
+    intermediate_layer_idx: tuple[int, int, int, int] = (4, 11, 17, 23)  # layers that a dense head reads
+    camera_trunk_depth: int = 4
+    point_head: bool = False  # the second dense head of the public checkpoint: points in the first camera's frame
+
+
+PAPER = VGGTConfig()
+SMALL = VGGTConfig(
+    img_size=252,
+    embed_dim=384,
+    depth=8,
+    num_heads=6,
+    patch_embed="conv",
+    features=64,
+    out_channels=(48, 96, 192, 384),
+    intermediate_layer_idx=(1, 3, 5, 7),
+    camera_trunk_depth=2,
+)
+
+
+@dataclass(frozen=True)
+class VGGTPrediction:
+    """What VGGT says about a set of frames.
+
+    Attributes:
+        depth_z: Depth along each camera's axis, in units of the scene [> 0].
+        confidence: Of the depth [> 1].
+        pose_encoding: ``cam_from_world`` of every frame: translation 3, quaternion xyzw 4, fields of view [rad] 2.
+        points: Points in the first camera's frame, where the network has a point head.
+        points_confidence: Of the points [> 1].
+    """
+
+    depth_z: Float[Tensor, "batch frame height width"]
+    confidence: Float[Tensor, "batch frame height width"]
+    pose_encoding: Float[Tensor, "batch frame 9"]
+    points: Float[Tensor, "batch frame height width 3"] | None = None
+    points_confidence: Float[Tensor, "batch frame height width"] | None = None
+
+
+class VGGT(nn.Module):
+    """Depth and cameras of a set of frames in one pass (the backbone of Sec. 3.2 of One2Scene).
+
+    Args:
+        config: Sizes and switches.
+
+    Raises:
+        ValueError: sizes that do not fit each other.
+    """
+
+    def __init__(self, config: VGGTConfig = PAPER) -> None:
+        super().__init__()
+        _check(config)
+        self.config = config
+        dim, heads, patch_px = config.embed_dim, config.num_heads, config.patch_size
+        patches = (
+            ConvPatches(dim, patch_px)
+            if config.patch_embed == "conv"
+            else DinoV2(dim, heads, config.vit_depth, patch_px, config.img_size)
+        )
+        self.aggregator = Aggregator(patches, dim, heads, config.depth, patch_px)
+        self.camera_head = CameraHead(2 * dim, heads, config.camera_trunk_depth)
+        if config.point_head:
+            self.point_head = DPTHead(2 * dim, config.features, config.out_channels, 4, patch_px)
+        self.depth_head = DPTHead(2 * dim, config.features, config.out_channels, 2, patch_px)
+
+    def _dense(self, head: DPTHead, layers: tuple[Tensor, ...], hw: tuple[int, int]) -> Tensor:
+        """Raw channels of a dense head, a few frames at a time; [B, S, H, W, C]."""
+        batch, frames = layers[0].shape[:2]
+        patches = [layer[:, :, SPECIAL:].flatten(0, 1) for layer in layers]
+        parts = [
+            head([p[i : i + _FRAMES_AT_ONCE] for p in patches], hw) for i in range(0, batch * frames, _FRAMES_AT_ONCE)
+        ]
+        return torch.cat(parts).unflatten(0, (batch, frames)).movedim(2, -1)
+
+    def forward(self, images: Float[Tensor, "batch frame 3 height width"]) -> VGGTPrediction:
+        """Depth, confidence and camera of every frame.
+
+        Args:
+            images: RGB in [0, 1], sides multiples of the patch. The first frame's camera is the world.
+
+        Raises:
+            ValueError: the images are no [B, S, 3, H, W], or no whole number of patches.
+        """
+        config, hw = self.config, (images.shape[-2], images.shape[-1])
+        if images.ndim != 5 or images.shape[2] != 3 or any(side % config.patch_size for side in hw):
+            expected = f"[B, S, 3, H, W] with sides that are multiples of {config.patch_size}"
+            raise ValueError(f"images must be {expected}, got {tuple(images.shape)}")
+        *layers, last = self.aggregator(images, (*config.intermediate_layer_idx, config.depth - 1))
+        depth = self._dense(self.depth_head, tuple(layers), hw)
+        points = self._dense(self.point_head, tuple(layers), hw) if config.point_head else None
+        return VGGTPrediction(
+            depth_z=depth[..., 0].exp(),
+            confidence=1 + depth[..., 1].exp(),
+            pose_encoding=self.camera_head(last),
+            points=None if points is None else points[..., :3].sign() * points[..., :3].abs().expm1(),
+            points_confidence=None if points is None else 1 + points[..., 3].exp(),
+        )
+
+
+def _check(config: VGGTConfig) -> None:
+    if config.patch_embed not in ("dinov2", "conv"):
+        raise ValueError(f"patch_embed must be 'dinov2' or 'conv', got {config.patch_embed!r}")
+    if config.embed_dim % (4 * config.num_heads):
+        raise ValueError(f"embed_dim must be a multiple of 4 num_heads, got {config.embed_dim} and {config.num_heads}")
+    layers = config.intermediate_layer_idx
+    if len(layers) != 4 or len(config.out_channels) != 4 or not all(0 <= i < config.depth for i in layers):
+        raise ValueError(
+            f"intermediate_layer_idx must name four layers below {config.depth}, and out_channels be four, "
+            f"got {layers} and {config.out_channels}"
+        )
