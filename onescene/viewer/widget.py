@@ -19,12 +19,18 @@ STILL_HW = (360, 640)
 MOVING_QUALITY, RESTING_QUALITY = 70, 88  # JPEG
 
 
-def _to_json(cameras: Cameras | None, widget: object = None) -> dict:
+def _to_json(cameras: Cameras | None, widget: SceneWidget) -> dict:
+    """What came from the browser goes back as it came: rounding would look like a new camera and stop a drag."""
+    heard, as_heard = widget._heard
+    if cameras is not None and cameras is heard:
+        return as_heard
     return {} if cameras is None else json_from_cameras(cameras)
 
 
-def _from_json(value: dict, widget: object = None) -> Cameras | None:
-    return cameras_from_json(value) if value.get("frames") else None
+def _from_json(value: dict, widget: SceneWidget) -> Cameras | None:
+    cameras = cameras_from_json(value) if value.get("frames") else None
+    widget._heard = (cameras, value)
+    return cameras
 
 
 class SceneWidget(anywidget.AnyWidget):
@@ -46,6 +52,7 @@ class SceneWidget(anywidget.AnyWidget):
     _esm = bundle(SCENE_SCRIPTS) + "\nexport default { render: renderWidget };\n"
     _css = read_asset("scene.css")
 
+    _heard: tuple[Cameras | None, dict] = (None, {})
     camera = traitlets.Instance(Cameras, help="Where the view stands").tag(
         sync=True, to_json=_to_json, from_json=_from_json
     )
