@@ -95,10 +95,26 @@ def views(
     return 0
 
 
-def refine(ctx: typer.Context, folder: Folder, params: Params = None, seed: Seed = None) -> int:
-    """Fit the Gaussians of DIR to its anchors and novel views: DIR/05_scene/gaussians.ply."""
+def refine(
+    ctx: typer.Context,
+    folder: Folder,
+    steps: Annotated[int | None, typer.Option(help="Steps of the fit, one view each.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Rates and losses by name: small, true-views, matrix-3d, world-recipe.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Which Gaussians come and go: none, default (3DGS) or mcmc; else the recipe's.")
+    ] = None,
+    params: Params = None,
+    seed: Seed = None,
+) -> int:
+    """Fit the Gaussians of DIR to its anchors and novel views: DIR/05_scene/gaussians.ply.
+
+    A fit that is interrupted goes on where it stopped when the same command is given again.
+    """
     _must_be_a_run(folder)
-    _run(ctx, folder, _settings("small", params, seed=seed), ("05_scene",))
+    flags = {"refine_steps": steps, "refine_recipe": recipe, "refine_strategy": strategy}
+    _run(ctx, folder, _settings("small", params, seed=seed, **flags), ("05_scene",))
     typer.echo(folder / "05_scene" / "gaussians.ply")
     return 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from onescene.geometry.trajectories import check_trajectory
 from onescene.pipeline.parameters import check_params, read_params
+from onescene.stages.refine.config import RECIPES, Strategy
 
 PRESETS = ("small", "paper")
 _LEAST = {
@@ -35,6 +36,8 @@ class RunSettings:
     method: str = "baseline"  # of novel views
     refine_views: int = 8  # views that the scene is fitted to, beside the anchors
     refine_steps: int = 60
+    refine_recipe: str = "small"  # learning rates, loss and more, by name: onescene.stages.refine.RECIPES
+    refine_strategy: str | None = None  # none, default or mcmc: which Gaussians come and go; None = the recipe's
     fps: int = 12  # of the film
 
 
@@ -83,17 +86,7 @@ def check_settings(settings: RunSettings) -> None:
     Raises:
         ValueError: naming the setting, what it is and what it may be.
     """
-    least = {
-        "panorama_height": 64,
-        "face_px": 16,
-        "turns": 1,
-        "frames": 1,
-        "refine_steps": 0,
-        "refine_views": 1,
-        "fps": 1,
-        "seed": 0,
-    }
-    for name, low in least.items():
+    for name, low in _LEAST.items():
         if getattr(settings, name) < low:
             raise ValueError(f"{_flag(name)} must be >= {low}, got {getattr(settings, name)}")
     if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
@@ -102,8 +95,16 @@ def check_settings(settings: RunSettings) -> None:
         raise ValueError("--trajectory must name at least one trajectory")
     if not 10 < settings.view_fov_deg < 170:
         raise ValueError(f"view_fov_deg must lie in (10, 170), got {settings.view_fov_deg:g}")
+    _must_be_one_of("recipe", settings.refine_recipe, tuple(RECIPES))
+    if settings.refine_strategy is not None:
+        _must_be_one_of("strategy", settings.refine_strategy, get_args(Strategy))
     if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
         raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")
+
+
+def _must_be_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"refine_{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _flag(name: str) -> str:

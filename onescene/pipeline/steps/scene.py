@@ -1,7 +1,14 @@
-"""Step 05: the scaffold is fitted to its anchors and to the novel views, ``05_scene/``."""
+"""Step 05: the scaffold is fitted to its anchors and to the novel views, ``05_scene/``.
+
+A fit that is stopped, or takes longer than half a minute, is kept beside the step's record, in ``fit-<key>.pt``: the
+same step goes on from there, and takes the file away when it is through.
+"""
 
 from __future__ import annotations
 
+import logging
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +16,11 @@ import numpy as np
 import torch
 
 from onescene.geometry.cubemap import face_cameras
+from onescene.io.atomic import atomic_path
 from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
 from onescene.io.images import load_image
+from onescene.pipeline.digests import digest_of_value
 from onescene.pipeline.layout import (
     HOLES_FILE,
     SCENE,
@@ -22,10 +31,13 @@ from onescene.pipeline.layout import (
     view_name,
 )
 from onescene.pipeline.settings import RunSettings
-from onescene.pipeline.step import Step, StepContext
+from onescene.pipeline.step import Step, StepContext, made_from
+from onescene.pipeline.workspace import STATE
 from onescene.stages import refine
 from onescene.stages.sheet import backing_sheet
-from onescene.types import Gaussians
+from onescene.types import Cameras, Gaussians
+
+logger = logging.getLogger(__name__)
 
 
 def chosen_views(count: int, wanted: int) -> list[int]:
@@ -59,19 +71,19 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         distance = torch.from_numpy(np.load(read["distance"]))
         whole = Gaussians.cat([whole, backing_sheet(anchors, distance, settings.anchor_fov_deg)])
         at_centre = face_cameras(anchors.shape[-1], settings.anchor_fov_deg)
-        config = refine.RefineConfig(
-            steps=settings.refine_steps, seed=settings.seed, check_every=settings.refine_steps or 1
-        )
-        fitted = refine.run(whole, [anchors, rgb], [at_centre, seen], config, context.progress)
+        kept = _kept_fit(out, digest_of_value(made_from(step)))
+        views = ([anchors, rgb], [at_centre, seen])
+        fitted = _fitted(whole, views, refine_config(settings), kept, context)
         save_gaussians(fitted.gaussians, context.folder / "gaussians.ply")
+        kept.unlink(missing_ok=True)
         return {
             "gaussians": len(fitted.gaussians),
             "gaussians_added": len(whole) - len(gaussians),
             "psnr_db": [round(check.psnr_db, 2) for check in fitted.history],
         }
 
-    names = ("refine_steps", "refine_views", "anchor_fov_deg", "seed")
-    return Step(
+    names = ("refine_steps", "refine_views", "refine_recipe", "refine_strategy", "anchor_fov_deg", "seed")
+    step = Step(
         name=SCENE,
         folder=SCENE,
         make=make,
@@ -79,3 +91,52 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         parameters={name: getattr(settings, name) for name in names},
         code=(__name__,),
     )
+    return step
+
+
+def refine_config(settings: RunSettings) -> refine.RefineConfig:
+    """The fit that the settings ask for: a recipe, and what is set beside it."""
+    steps = settings.refine_steps
+    config = replace(refine.RECIPES[settings.refine_recipe], steps=steps, seed=settings.seed, check_every=steps or 1)
+    return config if settings.refine_strategy is None else replace(config, strategy=settings.refine_strategy)
+
+
+def _kept_fit(out: Path, key: str) -> Path:
+    """Where a fit made from this is kept; those made from anything else are no use any more."""
+    path = out / STATE / f"fit-{key[:16]}.pt"
+    for other in set(path.parent.glob("fit-*.pt")) - {path}:
+        other.unlink(missing_ok=True)
+    return path
+
+
+def _fitted(
+    start: Gaussians,
+    views: tuple[list[torch.Tensor], list[Cameras]],
+    config: refine.RefineConfig,
+    kept: Path,
+    context: StepContext,
+) -> refine.RefineOutput:
+    """Fits, from where a stopped fit was kept if there is one."""
+
+    def save(state: dict[str, Any]) -> None:
+        with atomic_path(kept) as path:
+            torch.save(state, path)
+
+    def run(resume: dict[str, Any] | None) -> refine.RefineOutput:
+        checkpoint = refine.Checkpoint(save, resume)
+        return refine.run(start, *views, config, context.progress, checkpoint=checkpoint)
+
+    try:
+        return run(_kept_state(kept))
+    except refine.AnotherFitError as error:  # other versions or another processor: no number is quite the same
+        logger.warning("%s is not taken up, the fit begins again: %s", kept, error)
+        return run(None)
+
+
+def _kept_state(path: Path) -> dict[str, Any] | None:
+    """The state of a stopped fit; None if there is none that can be read."""
+    try:
+        return torch.load(path, weights_only=True) if path.is_file() else None
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        logger.warning("%s can not be read, the fit begins again", path)
+        return None

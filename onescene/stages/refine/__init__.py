@@ -9,13 +9,15 @@ from onescene.stages.holes import HolesConfig, add_hole_gaussians
 from onescene.stages.refine.config import (
     MATRIX_3D,
     RECIPES,
+    SMALL,
+    TRUE_VIEWS,
     WORLD_RECIPE,
     DefaultConfig,
     DistortionConfig,
     McmcConfig,
     RefineConfig,
 )
-from onescene.stages.refine.fit import Checkpoint, Fit, RefineCheck, RefineOutput, run
+from onescene.stages.refine.fit import AnotherFitError, Checkpoint, Fit, RefineCheck, RefineOutput, run
 from onescene.stages.refine.loss import disparity_loss, photometric_loss, ssim
 from onescene.stages.refine.panoramas import keyframes, panorama_crops
 from onescene.stages.refine.views import FitView, Supervision, list_views
@@ -23,7 +25,10 @@ from onescene.stages.refine.views import FitView, Supervision, list_views
 __all__ = [
     "MATRIX_3D",
     "RECIPES",
+    "SMALL",
+    "TRUE_VIEWS",
     "WORLD_RECIPE",
+    "AnotherFitError",
     "Checkpoint",
     "DefaultConfig",
     "DistortionConfig",

@@ -23,6 +23,10 @@ from onescene.stages.refine.views import FitView, Supervision, list_views, scene
 from onescene.types import Cameras, Gaussians
 
 
+class AnotherFitError(ValueError):
+    """A saved state does not belong to the fit that was to go on from it."""
+
+
 @dataclass(frozen=True)
 class RefineCheck:
     """A look at all views that judge: those held out, or all that are fitted to.
@@ -202,10 +206,10 @@ class Fit:
         """Goes on from a saved state, exactly as the fit that was saved would have gone on.
 
         Raises:
-            ValueError: the state is of another fit.
+            AnotherFitError: the state is of another fit.
         """
         if state.get("fingerprint") != self.fingerprint():
-            raise ValueError("the saved state is of another fit: settings, start or views differ")
+            raise AnotherFitError("the saved state is of another fit: settings, start or views differ")
         self.free.load_state_dict(state["free"])
         self.strategy.load_state_dict(state["strategy"])
         for model, saved in zip(self.models, state["models"], strict=True):
@@ -236,8 +240,8 @@ def run(
         checkpoint: How the fit is kept, and where it goes on; a resumed fit equals an unbroken one bit for bit.
 
     Raises:
-        ValueError: views and cameras do not match, hold NaN, a setting is out of range, or the state to resume from
-            is of another fit.
+        ValueError: views and cameras do not match, hold NaN, or a setting is out of range.
+        AnotherFitError: the state to resume from is of another fit.
         KeyboardInterrupt: as it came; the fit was saved before, if it is kept.
     """
     fit = Fit(gaussians, list_views(views_rgb, cameras, extras), config)
