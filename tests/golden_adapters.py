@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onescene.geometry.plucker import plucker_maps
+from onescene.models.seva import SevaConfig, SevaUNet
 from onescene.models.seva_schedule import schedule_indices, sigma_schedule, sigma_table
 from onescene.models.vggt import VGGT, VGGTConfig
 
@@ -49,3 +50,34 @@ def vggt(config: dict, weights: dict[str, Tensor], images: Tensor) -> dict[str, 
         "depth_conf": prediction.confidence,
         "pose_enc": prediction.pose_encoding,
     }
+
+
+@torch.no_grad()
+def seva(config: dict, weights: dict[str, Tensor], x: Tensor, t: Tensor, context: Tensor, dense: Tensor):
+    """SEVA's multi-view U-Net."""
+    network = _seva_network(SevaConfig.from_official({**config, "lora_rank": 0}), weights)
+    return {"out": network(x, t, context, dense)}
+
+
+@torch.no_grad()
+def dual_lora(
+    config: dict,
+    weights: dict[str, Tensor],
+    x: Tensor,
+    t: Tensor,
+    context: Tensor,
+    dense: Tensor,
+    source_view_mask: Tensor,
+) -> dict[str, Tensor]:
+    """One2Scene's denoiser: with the mask given, with ones, with zeros, and without adapters."""
+    network = _seva_network(SevaConfig.from_official({"lora_rank": 8, **config}), weights)
+    ones, zeros = torch.ones_like(source_view_mask), torch.zeros_like(source_view_mask)
+    masks = {"out": source_view_mask, "out_all_source": ones, "out_all_target": zeros, "out_adapters_off": None}
+    return {name: network(x, t, context, dense, mask) for name, mask in masks.items()}
+
+
+def _seva_network(config: SevaConfig, weights: dict[str, Tensor]) -> SevaUNet:
+    with torch.device("meta"):
+        network = SevaUNet(config)
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
