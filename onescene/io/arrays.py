@@ -6,6 +6,7 @@ axes of glTF and SPZ; the bytes belong to the format's module.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, fields
 
@@ -16,6 +17,9 @@ from scipy.special import expit, logit
 
 from onescene.types import Gaussians
 
+logger = logging.getLogger(__name__)
+
+MAX_DEGREE = 3  # of the spherical harmonics that Gaussians here can have
 # Shorter scales are raised to it: their square still is a normal float32, and 0 has no logarithm.
 MIN_SCALE = 1e-18
 # Longer lengths are not written: the square of a sum of three of them still is finite in float32. Twice that is read,
@@ -84,6 +88,11 @@ def turned_about_x(arrays: GaussianArrays) -> GaussianArrays:
         opacities=arrays.opacities,
         sh=arrays.sh * _SH_TURN_SIGNS[: arrays.sh.shape[1], None],
     )
+
+
+def note_cut_degree(source: str | os.PathLike, degree: int) -> None:
+    """Notes in the log that a file's colours have a higher degree than is kept."""
+    logger.warning("%s: spherical harmonics of degree %d cut to %d", source, degree, MAX_DEGREE)
 
 
 def logits_from_opacities(opacities: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

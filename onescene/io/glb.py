@@ -8,22 +8,18 @@ look along -z, so the scene is turned half around x. Viewers without the extensi
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onescene.io.arrays import GaussianArrays, turned_about_x
+from onescene.io.arrays import MAX_DEGREE, GaussianArrays, note_cut_degree, turned_about_x
 from onescene.io.gltf import DAMAGES, POINTS, Glb, GlbWriter, read_glb_file
 from onescene.io.gltf_nodes import moved_by_node
 from onescene.types import SH_C0
 
-logger = logging.getLogger(__name__)
-
 EXTENSION = "KHR_gaussian_splatting"
-_MAX_DEGREE = 3
 # Component types of the extension's table; positions as the base format and KHR_mesh_quantization have them.
 _POSITION_KINDS = ("f4", "i1", "i1n", "u1", "u1n", "i2", "i2n", "u2", "u2n")
 _ROTATION_KINDS = ("f4", "i1n", "i2n")
@@ -101,9 +97,9 @@ def _complete_degree(names: set[str], path: Path) -> int:
     degree = next((d for d in range(9) if found == set(_sh_names(d))), None)
     if degree is None:
         raise ValueError(f"{path} must hold the harmonics of each degree whole (1, 4, 9 or 16), got {len(found)}")
-    if degree > _MAX_DEGREE:
-        logger.warning("%s: spherical harmonics of degree %d cut to %d", path, degree, _MAX_DEGREE)
-    return min(degree, _MAX_DEGREE)
+    if degree > MAX_DEGREE:
+        note_cut_degree(path, degree)
+    return min(degree, MAX_DEGREE)
 
 
 def _fallback_colour(arrays: GaussianArrays) -> np.ndarray:

@@ -98,7 +98,8 @@ def _mesh(file: Glb) -> SurfaceMesh:
     if any(key in node for node in file.content["nodes"] for key in ("matrix", "translation", "rotation", "scale")):
         raise ValueError(f"{file.source} moves its mesh by a node, which is not supported")
     named = primitives[0]["attributes"]
-    vertices = file.array(named["POSITION"], "POSITION", 3, ("f4",)) * _TURN_SIGNS
+    with np.errstate(invalid="ignore"):  # a NaN is refused later
+        vertices = file.array(named["POSITION"], "POSITION", 3, ("f4",)) * _TURN_SIGNS
     uv = file.array(named["TEXCOORD_0"], "TEXCOORD_0", 2, ("f4",), len(vertices))
     indices = file.array(primitives[0]["indices"], "indices", 1, ("u4", "u2", "u1"))[:, 0].astype(np.int64)
     if len(indices) % 3:

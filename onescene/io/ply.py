@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +16,10 @@ import numpy as np
 
 from onescene.io.arrays import (
     LOGIT_LIMIT,
+    MAX_DEGREE,
     GaussianArrays,
     logits_from_opacities,
+    note_cut_degree,
     opacities_from_logits,
     scales_from_logs,
 )
@@ -31,7 +32,6 @@ _SCALES = ("scale_0", "scale_1", "scale_2")
 _QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
 _REQUIRED = (*_MEANS, *_DC, "opacity", *_SCALES, *_QUATS)
 _REST_PER_CHANNEL = {0: 0, 3: 1, 8: 2, 15: 3, 24: 4}  # coefficients above degree 0 -> degree
-MAX_DEGREE = 3
 
 
 def write_ply(arrays: GaussianArrays, path: str | os.PathLike) -> Path:
@@ -61,7 +61,7 @@ def ply_bytes(arrays: GaussianArrays) -> bytes:
 def read_ply(file: BinaryIO, header: PlyHeader, *, infinite_logits: bool = False) -> GaussianArrays:
     """Reads a 3DGS PLY whose properties may stand in any order, with or without normals and further properties.
 
-    Degree 4 is cut to degree 3 with a warning.
+    Degree 4 is cut to degree 3 with a note in the log.
 
     Args:
         file: An open file; its position does not matter.
@@ -81,7 +81,7 @@ def read_ply(file: BinaryIO, header: PlyHeader, *, infinite_logits: bool = False
     records = read_ply_element(file, header, "vertex")
     rest = _columns(records, rest_names).reshape(len(records), 3, len(rest_names) // 3).transpose(0, 2, 1)
     if degree > MAX_DEGREE:
-        warnings.warn(f"{header.source}: spherical harmonics of degree {degree} cut to {MAX_DEGREE}", stacklevel=2)
+        note_cut_degree(header.source, degree)
         rest = rest[:, : (MAX_DEGREE + 1) ** 2 - 1]
     logits = _columns(records, ("opacity",))[:, 0]
     if infinite_logits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -110,7 +111,7 @@ def _elements(lines: list[list[str]], order: str, source: str | os.PathLike) -> 
             raise ValueError(f"{source} has a PLY header line that can not be read: `{' '.join(words)[:80]}`")
     names = [name for name, _, _ in found]
     for subject, listed in [("elements", names)] + [(f"properties of {n}", [p for p, _ in ps]) for n, _, ps in found]:
-        twice = {n for n in listed if listed.count(n) > 1}
+        twice = {n for n, count in Counter(listed).items() if count > 1}
         if twice:
             raise ValueError(f"{source} names {subject} twice: {', '.join(sorted(twice)[:4])}")
     return tuple(

@@ -23,8 +23,10 @@ from onescene.io.arrays import GaussianArrays, scales_from_logs
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes
 
-_MAX_META_BYTES = 16 << 20
-_PALETTE_PIXELS = 4 << 20  # 65536 clusters of 15 coefficients are 983040 pixels
+_MAX_META_BYTES = 1 << 20  # real ones take 20 kB, and JSON several times as much once it is read
+# Each Gaussian takes 3 bytes of position that hardly shrink; what claims fewer than one is a bomb. Small files may well
+# repeat themselves.
+_ALWAYS_FINE_COUNT = 1 << 20
 _PALETTE_COLUMNS = 64
 _COEFFICIENTS = {1: 3, 2: 8, 3: 15}  # bands -> coefficients above degree 0
 _QUAT_TAG = 252  # the alpha of a rotation: 252 + the index of its largest component
@@ -60,6 +62,8 @@ def read_sog(path: Path) -> GaussianArrays:
             count = meta["count"]
             if meta.get("version") != 2 or type(count) is not int or count < 1:
                 raise ValueError(f"version 2 with Gaussians can be read, got {meta.get('version')} with {count!r}")
+            if count > max(_ALWAYS_FINE_COUNT, path.stat().st_size):
+                raise ValueError(f"it claims {count} Gaussians in {path.stat().st_size} bytes")
             pixels = _pixel_reader(bundle)
             return _decoded(meta, count, pixels, path)
     except _DAMAGES as error:
@@ -87,8 +91,8 @@ def _decoded(meta: dict[str, Any], count: int, pixels: Pixels, path: Path) -> Ga
     """Gaussians out of the images that ``meta.json`` names."""
     low, high = (pixels(name, count)[:count, :3].astype(np.float32) for name in meta["means"]["files"])
     bounds = np.array([meta["means"]["mins"], meta["means"]["maxs"]], np.float64).reshape(2, 3)
-    position = bounds[0] + (bounds[1] - bounds[0]) * ((low + 256 * high) / 65535)
     with np.errstate(over="ignore", invalid="ignore"):  # hostile bounds become infinite, which is refused later
+        position = bounds[0] + (bounds[1] - bounds[0]) * ((low + 256 * high) / 65535)
         means = (np.sign(position) * np.expm1(np.abs(position))).astype(np.float32)
     colours = pixels(meta["sh0"]["files"][0], count)[:count]
     dc = _table(meta["sh0"])[colours[:, :3]]

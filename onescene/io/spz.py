@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onescene.io.arrays import GaussianArrays, scales_from_logs, turned_about_x
+from onescene.io.arrays import MAX_DEGREE, GaussianArrays, note_cut_degree, scales_from_logs, turned_about_x
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes, read_converted_ply
 
@@ -66,7 +66,7 @@ def write_spz(arrays: GaussianArrays, path: str | os.PathLike) -> Path:
 
 
 def read_spz(path: Path) -> GaussianArrays:
-    """Reads an SPZ file; degree 4 is cut to degree 3.
+    """Reads an SPZ file; degree 4 is cut to degree 3 with a note in the log.
 
     Raises:
         ValueError: not an SPZ file, an unknown version, truncated, or a count that the file can not hold.
@@ -86,6 +86,8 @@ def read_spz(path: Path) -> GaussianArrays:
     means, alphas, colours, scales, rotations, rest = columns
     dc = (colours / np.float32(255) - 0.5) / np.float32(_COLOUR_SCALE)
     rest = ((rest.astype(np.float32) - 128) / 128).reshape(header.count, -1, 3)[:, :15]
+    if header.degree > MAX_DEGREE:
+        note_cut_degree(path, header.degree)
     arrays = GaussianArrays(
         means=_positions(means, header),
         quats=_rotations(rotations),

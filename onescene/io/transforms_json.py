@@ -27,7 +27,7 @@ from onescene.io.camera_checks import (
 from onescene.io.sources import existing_file
 from onescene.types import Cameras
 
-_MAX_BYTES = 512 << 20  # a frame takes under 1 kB
+_MAX_BYTES = 64 << 20  # a frame takes under 1 kB, and several times as much once it is read
 _PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")  # without distortion, all are
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
 

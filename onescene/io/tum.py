@@ -18,7 +18,7 @@ from onescene.io.camera_checks import CameraFile, Pinhole, checked_cameras, matr
 from onescene.io.sources import existing_file
 from onescene.types import Cameras
 
-_MAX_BYTES = 512 << 20  # a line takes about 100 bytes
+_MAX_BYTES = 64 << 20  # a line takes about 100 bytes, and several times as much once it is read
 
 
 def write_tum(cameras: Cameras, path: str | os.PathLike) -> Path:
