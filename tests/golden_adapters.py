@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onescene.geometry.plucker import plucker_maps
+from onescene.models.one2scene_release import ReleaseConfig, ReleaseScaffold
 from onescene.models.seva import SevaConfig, SevaUNet
 from onescene.models.seva_schedule import schedule_indices, sigma_schedule, sigma_table
 from onescene.models.vggt import VGGT, VGGTConfig
@@ -81,3 +82,32 @@ def _seva_network(config: SevaConfig, weights: dict[str, Tensor]) -> SevaUNet:
         network = SevaUNet(config)
     network.load_state_dict(weights, assign=True)
     return network.eval()
+
+
+@torch.no_grad()
+def one2scene_scaffold(
+    config: dict, weights: dict[str, Tensor], images: Tensor, intrinsics: Tensor, extrinsics: Tensor
+) -> dict[str, Tensor]:
+    """The release's scaffold: tokens, distance, every Gaussian of the first scene in the order face, row, column."""
+    known = {field.name for field in fields(ReleaseConfig)}
+    network = ReleaseScaffold(ReleaseConfig(**{k: v for k, v in config.items() if k in known})).eval()
+    network.load_state_dict(weights)
+    tokens = network.backbone(images * 2 - 1)
+    found = network(images, intrinsics, extrinsics)
+    raw, gaussians = found.gaussian_raw[0].flatten(0, 2), found.gaussians
+    return {
+        "tokens_encoder": tokens[0],
+        "tokens_dec_first": tokens[1],
+        "tokens_dec_last": tokens[-1],
+        "depth": found.distance,
+        "regression_raw": found.regression_raw[0].flatten(0, 2),
+        "raw": raw,
+        "raw_channel_mean": raw.double().mean(0),
+        "raw_channel_std": raw.double().std(0, correction=0),
+        "means": gaussians.means[0],
+        "opacities": gaussians.opacities[0],
+        "scales": gaussians.scales[0],
+        "quaternions": gaussians.quats_xyzw_cam[0],
+        "sh": gaussians.sh_cam[0],
+        "covariances": gaussians.covariances[0],
+    }
