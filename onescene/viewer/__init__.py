@@ -12,22 +12,33 @@ from onescene.viewer.panorama import panorama_html
 from onescene.viewer.run_page import RunFiles, run_page
 
 if TYPE_CHECKING:
+    from onescene.viewer.keyframes import Keyframes, load_keyframes, save_keyframes
     from onescene.viewer.notebook import is_interactive, show_panorama, show_scene
+    from onescene.viewer.trajectory_editor import TrajectoryEditor
     from onescene.viewer.widget import SceneWidget
 
 __all__ = [
     "Besides",
+    "Keyframes",
     "RunFiles",
     "SceneWidget",
+    "TrajectoryEditor",
     "is_interactive",
+    "load_keyframes",
     "panorama_html",
     "run_page",
+    "save_keyframes",
     "scene_html",
     "show_panorama",
     "show_scene",
 ]
 
-_LATE = {"SceneWidget": "widget", "is_interactive": "notebook", "show_panorama": "notebook", "show_scene": "notebook"}
+_LATE = {
+    **dict.fromkeys(("Keyframes", "load_keyframes", "save_keyframes"), "keyframes"),
+    **dict.fromkeys(("is_interactive", "show_panorama", "show_scene"), "notebook"),
+    "SceneWidget": "widget",
+    "TrajectoryEditor": "trajectory_editor",
+}
 
 
 def __getattr__(name: str):

@@ -43,7 +43,7 @@ class SceneWidget(anywidget.AnyWidget):
 
     ``widget.path`` (:class:`Cameras` or None) is the trajectory that the view plays; ``widget.keyframes`` are the
     keyframes that the person has set, as the dict that
-    :func:`onescene.geometry.trajectories.keyframes_from_json` reads.
+    :func:`onescene.viewer.keyframes.keyframes_from_json` reads.
 
     Where no one is watching (see :func:`onescene.viewer.notebook.is_interactive`) nothing is sent to a browser and the
     widget displays as a still picture from its camera.
