@@ -135,10 +135,8 @@ def _backward_view(
     view: _View,
     images: tuple[np.ndarray, np.ndarray],
     grads: tuple[np.ndarray, ...],
-    *,
-    fresh: bool,
 ) -> None:
-    """Adds to ``grads`` what one camera's image and its gradient give; starts from zero if ``fresh``."""
+    """Adds to ``grads`` what one camera's image and its gradient give."""
     tiles_y, tiles_x = _tiles(images[0].shape[1:])
     base = np.empty(len(scene[0]), np.int64)
     numba_backward.first_rows(view.order, view.boxes, base)
@@ -150,9 +148,6 @@ def _backward_view(
 
     def project(share: int) -> None:
         first = share * SHARE
-        if fresh:
-            for array in grads:
-                array[first : first + SHARE] = 0
         found = (*seen, view.ids)
         numba_backward.project_backward(first, view.counts[share], scene, view.camera, found, rows, grads)
 
@@ -181,10 +176,12 @@ class _Splat(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         *scene, images, grad_images = _arrays((*ctx.saved_tensors, grad))
-        grads = tuple((np.empty if ctx.views else np.zeros)(array.shape, np.float32) for array in scene)
+        # one allocation: five smaller ones would go back to the system and be faulted in anew with every call
+        slab = torch.zeros(sum(array.size for array in scene))
+        grads = tuple(g.view(a.shape) for g, a in zip(slab.split([a.size for a in scene]), scene, strict=True))
         for i, view in enumerate(ctx.views):
-            _backward_view(tuple(scene), view, (images[i], grad_images[i]), grads, fresh=i == 0)
-        return (*(torch.from_numpy(g) for g in grads), None, None)
+            _backward_view(tuple(scene), view, (images[i], grad_images[i]), _arrays(grads))
+        return (*grads, None, None)
 
 
 def render_numba(

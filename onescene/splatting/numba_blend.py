@@ -4,6 +4,9 @@ The gradient walks front to back too. A pixel's rest R = <v, C> - sum_{j<=i} w_j
 the back: dL/dalpha_i = T_i <v, c_i> - R_i / (1 - alpha_i). Each (ellipse, tile) pair has a row of its own for what it
 collects, so there are no atomics and the bits do not depend on the number of threads.
 
+A tile's ellipses are first turned into a list of blocks of pixels, which a single loop without branches then walks: a
+loop over the rows of each ellipse would mispredict its end every time.
+
 What LLVM needs to turn the pixel loops into vector code: all planes of a tile in ONE flat float32 array at constant
 offsets, unsigned loop variables, float32 constants, no branches.
 """
@@ -17,48 +20,70 @@ from onescene.splatting.numba_compile import kernel
 
 
 @kernel
-def new_planes(count):
-    """Planes for one tile at a time; the first two hold the pixel centres within the tile."""
-    planes = np.empty(count, np.float32)
-    for p in range(at.AREA):
-        planes[at.COLUMN + p] = np.float32(p % at.TILE) + at.HALF
-        planes[at.ROW + p] = np.float32(p // at.TILE) + at.HALF
-    return planes
-
-
-@kernel
-def rows_of(y, half_y):
-    """The pixels of the tile's rows that an ellipse at height y touches, as a range of the flat plane."""
-    low = np.int64(min(max(np.ceil(y - half_y - at.HALF), at.ZERO), np.float32(at.TILE)))
-    high = np.int64(min(max(np.floor(y + half_y + at.HALF), at.ZERO), np.float32(at.TILE)))
-    return low * at.TILE, max(high, low) * at.TILE
+def rows_of(rec, r, x, y, width):
+    """The rows that ellipse r, centred at (x, y), touches in columns 0..width-1: first, and one past the last."""
+    left, right = at.HALF - x, width - at.HALF - x
+    low_x, high_x = min(max(-rec[r, at.TOP], left), right), min(max(rec[r, at.TOP], left), right)
+    low_square = rec[r, at.CAP] - rec[r, at.BEND] * low_x * low_x
+    high_square = rec[r, at.CAP] - rec[r, at.BEND] * high_x * high_x
+    slack = at.SLACK_PX + at.SLACK * abs(y)
+    low = y + rec[r, at.SLOPE] * low_x - np.sqrt(max(low_square, at.ZERO)) - slack
+    high = y + rec[r, at.SLOPE] * high_x + np.sqrt(max(high_square, at.ZERO)) + slack
+    first = min(max(np.int64(np.ceil(min(max(low, -at.ONE), np.float32(at.TILE)) - at.HALF)), 0), at.TILE)
+    last = min(np.int64(np.floor(min(max(high, -at.ONE), np.float32(at.TILE)) + at.HALF)), at.TILE)
+    return first, max(last, first) if max(low_square, high_square) >= at.ZERO else first
 
 
 @kernel
 def falloff(t):
     """exp(-8 t), exact to float32 for t <= ln(255) / 8 and anything beyond."""
-    e = at.E0 + t * (at.E1 + t * (at.E2 + t * (at.E3 + t * (at.E4 + t * (at.E5 + t * at.E6)))))
+    square = t * t
+    e = (at.E0 + t * at.E1) + square * ((at.E2 + t * at.E3) + square * (at.E4 + t * at.E5))
     e = e * e
     e = e * e
     return e * e
 
 
 @kernel
-def blend_one(planes, rec, r, x, y):
-    """Adds ellipse r, centred at (x, y) in the tile, to the tile's planes.
+def list_work(rec, members, left, top, work):
+    """Lists the blocks of a tile that some ellipses touch, ellipse by ellipse; returns their number.
+
+    Args:
+        rec: Records.
+        members: Which records.
+        left: First column of the tile.
+        top: Its first row.
+        work: Filled; for every strip 8 entries are written and as many kept as count, which saves a branch.
+    """
+    count = 0
+    for j in range(len(members)):
+        r = members[j]
+        x, y = rec[r, at.X] - left, rec[r, at.Y] - top
+        for strip in range(at.TILE // at.STRIP):
+            low, high = rows_of(rec, r, x - np.float32(strip * at.STRIP), y, np.float32(at.STRIP))
+            first = low >> 1
+            entry = np.int64(r) * at.BLOCK + strip * at.BLOCKS + first
+            for k in range(np.uintp(at.BLOCKS)):
+                work[np.uintp(count) + k] = entry + np.int64(k)
+            count += ((high + 1) >> 1) - first if high > low else 0
+    return count
+
+
+@kernel
+def blend_block(planes, rec, r, first):
+    """Adds ellipse r to the 16 pixels of the planes from ``first`` on.
 
     A finished pixel keeps its light with a minus sign: no further ellipse passes the test against LIGHT_MIN.
     """
-    low, high = rows_of(y, rec[r, at.HALF_Y])
-    xx, xy, yy = rec[r, at.XX] * at.HALF * at.EIGHTH, rec[r, at.XY] * at.EIGHTH, rec[r, at.YY] * at.HALF * at.EIGHTH
-    opacity, limit = rec[r, at.OPACITY], rec[r, at.LIMIT] * at.EIGHTH
+    x, y, xx, xy, yy = rec[r, at.X], rec[r, at.Y], rec[r, at.XX], rec[r, at.XY], rec[r, at.YY]
     red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
-    for p in range(np.uintp(low), np.uintp(high)):
-        dx = planes[np.uintp(at.COLUMN) + p] - x
-        dy = planes[np.uintp(at.ROW) + p] - y
-        t = xx * dx * dx + yy * dy * dy + xy * dx * dy
-        alpha = min(opacity * falloff(t), at.ALPHA_MAX)
-        alpha = alpha if t <= limit else at.ZERO
+    fade = rec[r, at.FADE]
+    for k in range(np.uintp(at.BLOCK)):
+        p = first + k
+        dx, dy = planes[np.uintp(at.COLUMN) + p] - x, planes[np.uintp(at.ROW) + p] - y
+        t = dx * (xx * dx + xy * dy) + (yy * dy * dy + fade)
+        alpha = min(falloff(t), at.ALPHA_MAX)
+        alpha = alpha if t <= at.FAINTEST else at.ZERO
         light = planes[np.uintp(at.LIGHT) + p]
         weight = alpha * light
         left = light - weight
@@ -74,32 +99,67 @@ def blend_one(planes, rec, r, x, y):
 @kernel
 def is_dark(planes):
     """True if every pixel of the tile is finished."""
+    brightest = at.ZERO
+    for p in range(np.uintp(at.AREA)):
+        brightest = max(brightest, planes[np.uintp(at.LIGHT) + p])
+    return brightest <= at.ZERO
+
+
+@kernel
+def start_planes(planes, left, top):
+    """Places an empty tile: pixel centres strip by strip, full light."""
     for p in range(at.AREA):
-        if planes[at.LIGHT + p] > at.ZERO:
-            return False
-    return True
+        column = p % at.STRIP + p // at.STRIP_AREA * at.STRIP
+        planes[at.COLUMN + p] = np.float32(left + column) + at.HALF
+        planes[at.ROW + p] = np.float32(top + p % at.STRIP_AREA // at.STRIP) + at.HALF
+    planes[at.LIGHT : at.OUT] = at.ONE
+    planes[at.OUT : at.PLANES] = at.ZERO
+
+
+@kernel
+def store_strip(planes, first, image, left, top, columns, rows):
+    """Writes a strip of the planes into the image."""
+    for y in range(rows):
+        for x in range(columns):
+            p = first + y * np.uintp(at.STRIP) + x
+            image[0, top + y, left + x] = planes[np.uintp(at.OUT) + p]
+            image[1, top + y, left + x] = planes[np.uintp(at.OUT + at.AREA) + p]
+            image[2, top + y, left + x] = planes[np.uintp(at.OUT + 2 * at.AREA) + p]
+            image[3, top + y, left + x] = planes[np.uintp(at.OUT + 3 * at.AREA) + p]
+            image[4, top + y, left + x] = at.ONE - abs(planes[np.uintp(at.LIGHT) + p])
 
 
 @kernel
 def blend(first, last, tiles_x, offsets, lists, records, image):
     """Blends tiles first..last-1 into the image [5, H, W]: red, green, blue, depth_z, alpha."""
-    planes = new_planes(at.PLANES)
+    planes = np.empty(at.PLANES, np.float32)
+    work = np.empty(at.WORK * at.BLOCK + at.BLOCKS, np.int64)
     height, width = image.shape[1], image.shape[2]
     for tile in range(first, last):
-        planes[at.LIGHT : at.OUT] = at.ONE
-        planes[at.OUT :] = at.ZERO
         left, top = (tile % tiles_x) * at.TILE, (tile // tiles_x) * at.TILE
-        for j in range(offsets[tile], offsets[tile + 1]):
-            r = lists[j]
-            blend_one(planes, records, r, records[r, at.X] - np.float32(left), records[r, at.Y] - np.float32(top))
-            if (j & 15) == 15 and is_dark(planes):
+        start_planes(planes, left, top)
+        for j in range(offsets[tile], offsets[tile + 1], at.WORK):
+            members = lists[j : min(j + at.WORK, offsets[tile + 1])]
+            for i in range(list_work(records, members, np.float32(left), np.float32(top), work)):
+                entry = work[i]
+                blend_block(planes, records, entry >> 4, np.uintp(entry & 15) * np.uintp(at.BLOCK))
+            if is_dark(planes):
                 break
-        for y in range(min(at.TILE, height - top)):
-            for x in range(min(at.TILE, width - left)):
-                p = y * at.TILE + x
-                for channel in range(4):
-                    image[channel, top + y, left + x] = planes[at.OUT + channel * at.AREA + p]
-                image[4, top + y, left + x] = at.ONE - abs(planes[at.LIGHT + p])
+        rows = np.uintp(min(at.TILE, height - top))
+        for strip in range(at.TILE // at.STRIP):
+            x = left + strip * at.STRIP
+            columns = np.uintp(max(min(at.STRIP, width - x), 0))
+            store_strip(planes, np.uintp(strip * at.STRIP_AREA), image, np.uintp(x), np.uintp(top), columns, rows)
+
+
+@kernel
+def new_planes_backward():
+    """Planes for one tile at a time; the first two hold the pixel centres within the tile, row by row."""
+    planes = np.empty(at.PLANES_BACKWARD, np.float32)
+    for p in range(at.AREA):
+        planes[at.COLUMN + p] = np.float32(p % at.TILE) + at.HALF
+        planes[at.ROW + p] = np.float32(p // at.TILE) + at.HALF
+    return planes
 
 
 @kernel
@@ -120,21 +180,31 @@ def start_planes_backward(planes, image, grad, left, top):
 
 
 @kernel
-def blend_one_backward(planes, rec, r, x, y, rows, row):
-    """Passes ellipse r through the tile as ``blend_one`` does and writes what it collects into its row."""
-    low, high = rows_of(y, rec[r, at.HALF_Y])
-    xx, xy, yy = rec[r, at.XX] * at.SIXTEENTH, rec[r, at.XY] * at.SIXTEENTH, rec[r, at.YY] * at.SIXTEENTH
-    opacity, limit = rec[r, at.OPACITY], rec[r, at.LIMIT] * at.EIGHTH
+def list_spans(rec, members, corner, spans):
+    """The rows of the tile that each of some ellipses touches, found ahead so that no loop waits for them."""
+    for j in range(len(members)):
+        r = members[j]
+        x, y = rec[r, at.X] - corner[0], rec[r, at.Y] - corner[1]
+        spans[j, 0], spans[j, 1] = rows_of(rec, r, x, y, np.float32(at.TILE))
+
+
+@kernel
+def blend_one_backward(planes, rec, r, corner, span, rows, row):
+    """Passes ellipse r through the tile as ``blend_block`` does and writes what it collects into its row."""
+    low, high = span
+    xx, xy, yy = rec[r, at.XX], rec[r, at.XY] * at.HALF, rec[r, at.YY]
+    opacity, fade = rec[r, at.OPACITY], rec[r, at.FADE]
     red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
+    x, y = rec[r, at.X] - corner[0], rec[r, at.Y] - corner[1]
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = at.ZERO
-    for p in range(np.uintp(low), np.uintp(high)):
+    for p in range(np.uintp(low * at.TILE), np.uintp(high * at.TILE)):
         dx = planes[np.uintp(at.COLUMN) + p] - x
         dy = planes[np.uintp(at.ROW) + p] - y
         u, v = xx * dx + xy * dy, xy * dx + yy * dy  # conic times offset, a sixteenth of it
-        t = dx * u + dy * v
-        raw = opacity * falloff(t)
+        t = dx * u + (dy * v + fade)
+        raw = falloff(t)
         alpha = min(raw, at.ALPHA_MAX)
-        alpha = alpha if t <= limit else at.ZERO
+        alpha = alpha if t <= at.FAINTEST else at.ZERO
         light = planes[np.uintp(at.LIGHT) + p]
         weight = alpha * light
         left = light - weight
@@ -183,20 +253,22 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
     offsets, lists = bins
     records, boxes, base = seen
     image, grad = images
-    planes = new_planes(at.PLANES_BACKWARD)
+    planes, spans = new_planes_backward(), np.empty((at.WORK, 2), np.int64)
     for tile in range(first, last):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         left, top = tile_x * at.TILE, tile_y * at.TILE
         start_planes_backward(planes, image, grad, left, top)
+        corner = np.float32(left), np.float32(top)
         dark = False
         for j in range(offsets[tile], offsets[tile + 1]):
+            within = (j - offsets[tile]) % at.WORK
+            if within == 0 and not dark:
+                dark = is_dark(planes)
+                list_spans(records, lists[j : min(j + at.WORK, offsets[tile + 1])], corner, spans)
             r = lists[j]
             row = base[r] + (tile_y - boxes[r, 1]) * (boxes[r, 2] - boxes[r, 0]) + tile_x - boxes[r, 0]
             if dark:
                 for k in range(at.SUMS):
                     rows[row, k] = at.ZERO
                 continue
-            x, y = records[r, at.X] - np.float32(left), records[r, at.Y] - np.float32(top)
-            blend_one_backward(planes, records, r, x, y, rows, row)
-            if (j & 15) == 15:
-                dark = is_dark(planes)
+            blend_one_backward(planes, records, r, corner, (spans[within, 0], spans[within, 1]), rows, row)

@@ -66,21 +66,26 @@ def half_ellipse(u, v, r, scale):
 
 
 @kernel
-def surely_outside(u, v, x, y, z, largest, camera):
-    """True if no ellipse of this size can touch the image: a bound without the covariance."""
-    inverse_z = at.ONE / z
-    tan_x = min(max(x * inverse_z, camera[at.TAN_LOW]), camera[at.TAN_HIGH])
-    tan_y = min(max(y * inverse_z, camera[at.TAN_LOW + 1]), camera[at.TAN_HIGH + 1])
-    size_x = camera[at.FOCAL] * inverse_z * largest
-    size_y = camera[at.FOCAL + 1] * inverse_z * largest
-    reach_x = at.REACH * np.sqrt(size_x * size_x * (at.ONE + tan_x * tan_x) + at.BLUR) + at.ONE
-    reach_y = at.REACH * np.sqrt(size_y * size_y * (at.ONE + tan_y * tan_y) + at.BLUR) + at.ONE
-    return (
-        u + reach_x < at.ZERO
-        or u - reach_x > camera[at.SIZE]
-        or v + reach_y < at.ZERO
-        or v - reach_y > camera[at.SIZE + 1]
-    )
+def reach(camera):
+    """What bounds how far an ellipse reaches on the image, times its depth: per unit of its largest scale, in x and y.
+
+    Its variance is at most (f / z * largest)^2 (1 + tan^2) + blur, and sqrt(a^2 + b) <= a + sqrt(b).
+    """
+    tan_x = max(-camera[at.TAN_LOW], camera[at.TAN_HIGH])
+    tan_y = max(-camera[at.TAN_LOW + 1], camera[at.TAN_HIGH + 1])
+    per_x = at.REACH * camera[at.FOCAL] * np.sqrt(at.ONE + tan_x * tan_x)
+    return per_x, at.REACH * camera[at.FOCAL + 1] * np.sqrt(at.ONE + tan_y * tan_y)
+
+
+@kernel
+def surely_outside(point, largest, camera, per_scale):
+    """True if no ellipse of this size can touch the image: a bound without the covariance, a root or a division."""
+    x, y, z = point
+    blur = at.REACH_BLUR * z
+    u, v = camera[at.FOCAL] * x + camera[at.CENTRE] * z, camera[at.FOCAL + 1] * y + camera[at.CENTRE + 1] * z
+    reach_x, reach_y = per_scale[0] * largest + blur, per_scale[1] * largest + blur
+    beside = (u + reach_x < at.ZERO) | (u - reach_x > camera[at.SIZE] * z)
+    return beside | (v + reach_y < at.ZERO) | (v - reach_y > camera[at.SIZE + 1] * z)
 
 
 @kernel
@@ -109,11 +114,27 @@ def colour(sh, i, direction, basis):
 
 
 @kernel
+def write_ellipse(record, centre, covariance, limit, half_y):
+    """Fills in a record what says where the ellipse is; see the columns in ``numba_layout``."""
+    xx, xy, yy, det = covariance
+    inverse_det, inverse_xx = at.ONE / det, at.ONE / xx
+    record[at.X], record[at.Y] = centre
+    record[at.XX], record[at.YY] = yy * inverse_det * at.SIXTEENTH, xx * inverse_det * at.SIXTEENTH
+    record[at.XY] = -xy * inverse_det * at.EIGHTH
+    record[at.FADE] = at.FAINTEST - limit * at.EIGHTH
+    slope = xy * inverse_xx
+    thick = det * inverse_xx if det < at.HUGE else max(yy - xy * slope, at.BLUR)  # det may overflow
+    record[at.SLOPE], record[at.CAP], record[at.BEND] = slope, at.TWO * limit * thick * at.SLACK_CAP, thick * inverse_xx
+    record[at.HALF_Y], record[at.TOP] = half_y, xy * half_y / yy
+
+
+@kernel
 def project(first, last, scene, camera, seen, share):
     """Projects Gaussians first..last-1; writes those in view to the start of the share's slice, in order."""
     means, quats, scales, opacities, sh = scene
     rec, boxes, keys, ids, counts = seen
     width, height = camera[at.SIZE], camera[at.SIZE + 1]
+    per_scale = reach(camera)
     basis = np.empty(16, np.float32)
     out = first
     for i in range(first, last):
@@ -124,25 +145,24 @@ def project(first, last, scene, camera, seen, share):
             continue
         x = camera[0] * mx + camera[1] * my + camera[2] * mz + camera[at.TRANSLATION]
         y = camera[3] * mx + camera[4] * my + camera[5] * mz + camera[at.TRANSLATION + 1]
+        largest = max(abs(scales[i, 0]), abs(scales[i, 1]), abs(scales[i, 2]))
+        if surely_outside((x, y, z), largest, camera, per_scale):
+            continue
         u = camera[at.FOCAL] * x / z + camera[at.CENTRE]
         v = camera[at.FOCAL + 1] * y / z + camera[at.CENTRE + 1]
-        largest = max(abs(scales[i, 0]), abs(scales[i, 1]), abs(scales[i, 2]))
-        if surely_outside(u, v, x, y, z, largest, camera):
-            continue
         turn = rotation(quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
         ju, jv = jacobian_rows(camera, (x, y, z))
         a, b, c, d, e, f = half_ellipse(ju, jv, turn, (scales[i, 0], scales[i, 1], scales[i, 2]))
         xx, xy, yy = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
         minors = (b * f - c * e) ** 2 + (c * d - a * f) ** 2 + (a * e - b * d) ** 2
-        inverse_det = at.ONE / (minors + at.BLUR * (xx + yy) + at.BLUR_SQUARED)
+        det = minors + at.BLUR * (xx + yy) + at.BLUR_SQUARED
         xx, yy = xx + at.BLUR, yy + at.BLUR
         limit = np.float32(np.log(opacity / at.ALPHA_MIN))
         half_x, half_y = np.sqrt(at.TWO * limit * xx), np.sqrt(at.TWO * limit * yy)
         if u + half_x <= at.ZERO or u - half_x >= width or v + half_y <= at.ZERO or v - half_y >= height:
             continue
-        rec[out, at.X], rec[out, at.Y], rec[out, at.DEPTH], rec[out, at.OPACITY] = u, v, z, opacity
-        rec[out, at.XX], rec[out, at.XY], rec[out, at.YY] = yy * inverse_det, -xy * inverse_det, xx * inverse_det
-        rec[out, at.LIMIT], rec[out, at.HALF_Y] = limit, half_y
+        write_ellipse(rec[out], (u, v), (xx, xy, yy, det), limit, half_y)
+        rec[out, at.DEPTH], rec[out, at.OPACITY] = z, opacity
         rgb = colour(sh, i, viewing_direction(means, i, camera), basis)
         rec[out, at.RED], rec[out, at.GREEN], rec[out, at.BLUE] = rgb
         boxes[out, 0], boxes[out, 1] = max(u - half_x, at.ZERO) * at.PER_TILE, max(v - half_y, at.ZERO) * at.PER_TILE
