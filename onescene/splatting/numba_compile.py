@@ -1,7 +1,7 @@
 """How kernels are compiled and where the machine code is kept.
 
-The cache lies in the user's cache folder, one folder per version of the sources of this package: it works when the
-package itself is read-only, several processes may fill it at once (Numba replaces its files atomically), and a kernel
+The cache lies in the user's cache folder, one folder per version of the kernels' sources: it works when the package
+itself is read-only, several processes may fill it at once (Numba replaces its files atomically), and a kernel
 never meets a stale copy of a function it calls from another file.
 """
 
@@ -29,7 +29,8 @@ def cache_folder() -> Path | None:
     folder for temporary files.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    for path in (*sorted(folder.glob("numba_*.py")), folder / "projection.py", folder / "sh.py"):  # what kernels read
         digest.update(path.read_bytes())
     bases = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~/.cache")]
     bases.append(os.path.join(tempfile.gettempdir(), f"onescene-{os.getuid() if hasattr(os, 'getuid') else 'user'}"))
@@ -50,7 +51,7 @@ def announce_compilation() -> None:
     """Warns, before the first render of a process, if the kernels still have to be compiled."""
     folder = cache_folder()
     if folder is None or not any(folder.rglob("*.nbi")):
-        logger.warning("compiling the CPU renderer: about 10 seconds, once per machine (kept in %s)", folder)
+        logger.warning("compiling the CPU renderer: some seconds, once per machine (kept in %s)", folder)
 
 
 def kernel(function: Callable) -> Callable:
