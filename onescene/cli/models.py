@@ -19,29 +19,51 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_models() -> int:
     """Name, stage, weights, licence and needs of every model."""
-    from onescene.models.registry import MODELS
+    from onescene.models.registry import ARCHITECTURES, MODELS
 
+    readable = {a.name for a in ARCHITECTURES}
     for model in MODELS:
-        state = "runs here" if model.preset == "small" else "not in this version"
+        state = "its weights are read, no stage runs it" if model.name in readable else "not in this version"
+        state = "runs here" if model.preset == "small" else state
         typer.echo(f"{model.name} [{model.preset}: {state}]\n  {model.stage}; weights: {model.weights}")
         typer.echo(f"  licence: {model.licence}; needs {model.needs}")
     return 0
 
 
 @group.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="safetensors, pt, pth or ckpt.")]) -> int:
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="safetensors, pt, pth or ckpt.")],
+    convert: Annotated[Path | None, typer.Option(metavar="OUT", help="Write it as safetensors, if it fits.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Name every key, not the first 20.")] = False,
+) -> int:
     """Say which model a weights file fits, and name every key that does not; nothing in the file is run."""
-    from onescene.models.registry import check_file
+    from onescene.io.atomic import atomic_path
+    from onescene.models import registry
 
-    found = check_file(file)
+    if convert is not None and convert.suffix != ".safetensors":
+        raise ValueError(f"--convert must name a .safetensors file, got {convert}")
+    found = registry.check_file(file)
+    licence = next((m.licence for m in registry.MODELS if m.name == found.model), "not known")
     typer.echo(f"{file}: {found.tensors} tensors, {found.values:,} values, sha256 {found.sha256}")
-    typer.echo(f"nearest model: {found.model}{' (the shipped file)' if found.shipped else ''}")
-    if found.report.fits:
-        typer.echo("every key and shape fits")
-        return 0
-    for name in ("missing", "unexpected", "wrong_shape"):
-        keys = getattr(found.report, name)
-        if keys:
-            more = f", and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-            typer.echo(f"{name.replace('_', ' ')} ({len(keys)}): {', '.join(keys[:_SHOWN_KEYS])}{more}")
-    raise ValueError(f"the keys of {file} fit no model of this version")
+    typer.echo(f"nearest model: {found.model}{' (the shipped file)' if found.shipped else ''}; licence: {licence}")
+    if found.prefix:
+        typer.echo(f"its keys stand behind the prefix {found.prefix}")
+    shown = None if every else _SHOWN_KEYS
+    if found.unused:
+        typer.echo(f"known and never read {_named(found.unused, shown)}")
+    if not found.report.fits:
+        for name in ("missing", "unexpected", "wrong_shape"):
+            if keys := getattr(found.report, name):
+                typer.echo(f"{name.replace('_', ' ')} {_named(keys, shown)}")
+        raise ValueError(f"the keys of {file} fit no model of this version")
+    typer.echo("every key and shape fits")
+    if convert is not None:
+        with atomic_path(convert) as temporary:
+            registry.convert(file, found, temporary)
+        typer.echo(f"written: {convert}")
+    return 0
+
+
+def _named(keys: tuple[str, ...], shown: int | None) -> str:
+    more = f", and {len(keys) - shown} more (--all names them)" if shown and len(keys) > shown else ""
+    return f"({len(keys)}): {', '.join(keys[:shown])}{more}"

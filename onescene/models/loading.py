@@ -11,6 +11,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -49,25 +50,31 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file on the CPU.
+def read_state_dict(path: str | Path, device: Literal["cpu", "meta"] = "cpu") -> dict[str, Tensor]:
+    """Reads the tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
 
     A Lightning or training checkpoint gives its ``state_dict``.
 
+    Args:
+        path: The file.
+        device: ``meta`` gives names and shapes without values, however large the file.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds no tensors, or is none of these formats.
+        ValueError: the file holds no tensors, code beside them, or is none of these formats.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path) if device == "cpu" else _safetensors_shapes(path)
+        content = torch.load(path, map_location=device, weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"not a readable weights file: {path} ({type(error).__name__})") from error
     except Exception as error:  # pickle's own error types, none of which share a base
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(f"weights file with code in it ({code[1]}), which is never run: {path}") from error
         raise ValueError(f"not a weights-only checkpoint: {path} ({type(error).__name__})") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -75,6 +82,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f"no tensors in weights file: {path}")
     return tensors
+
+
+def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {k: torch.empty(file.get_slice(k).get_shape(), device="meta") for k in file.keys()}
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import KeyReport, compare_keys, read_state_dict, sha256_of, shipped_scaffold_path
+from onescene.models.one2scene_release import ReleaseScaffold
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
+from onescene.models.seva import PAPER as SEVA
+from onescene.models.seva import RELEASE as DUAL_LORA
+from onescene.models.seva import SevaUNet
+from onescene.models.vggt import PAPER as VGGT_1B
+from onescene.models.vggt import VGGT
+from onescene.models.vggt.network import UNUSED_PREFIXES
 
 
 @dataclass(frozen=True)
@@ -61,9 +71,41 @@ MODELS = (
         *("Stability AI non-commercial", "2.5 GB of weights, 22 GB of GPU memory"),
     ),
     ModelEntry(
+        *("one2scene-denoiser", "novel views of the release (SEVA with Dual-LoRA)", "paper", "mutou0308/One2Scene"),
+        *("none stated, on top of Stability AI non-commercial", "19 GB of weights, 25 GB or more of GPU memory"),
+    ),
+    ModelEntry(
         *("Hunyuan-Pano", "panorama", "paper", "tencent/HunyuanWorld-1 on FLUX.1-Fill-dev"),
         *("not for the EU, the UK and South Korea; FLUX non-commercial", "25 GB or more of GPU memory"),
     ),
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network whose files are known by their keys.
+
+    Attributes:
+        name: Of the model.
+        mark: How some of its keys begin, behind whatever prefix a checkpoint puts in front of all keys.
+        build: Makes the network.
+        unused: Prefixes of keys that its public file carries and the network never reads.
+    """
+
+    name: str
+    mark: str
+    build: Callable[[], nn.Module]
+    unused: tuple[str, ...] = ()
+
+
+ARCHITECTURES = (
+    Architecture("scaffold-small", "token_ray.", CubeScaffold),
+    Architecture("scaffold-small without fusion", "token_ray.", lambda: CubeScaffold(CubeScaffoldConfig(fusion=False))),
+    Architecture("efficientnet-lite0", "stem.", EfficientNetLite0),
+    Architecture("VGGT-1B", "aggregator.", lambda: VGGT(replace(VGGT_1B, point_head=True)), UNUSED_PREFIXES),
+    Architecture("one2scene-scaffold", "backbone.enc_blocks.", ReleaseScaffold),
+    Architecture("SEVA", "input_blocks.", lambda: SevaUNet(SEVA)),
+    Architecture("one2scene-denoiser", "input_blocks.", lambda: SevaUNet(DUAL_LORA)),
 )
 
 
@@ -76,8 +118,10 @@ class CheckedFile:
         sha256: Of the file.
         tensors: Number of tensors.
         values: Number of values in them.
-        report: How the keys fit.
+        report: How the keys fit, once the prefix is taken off.
         shipped: Whether it is, byte for byte, a file that comes with the package.
+        prefix: What stands in front of the model's keys in the file.
+        unused: Keys that the public file of this model carries and the network never reads.
     """
 
     model: str
@@ -86,6 +130,8 @@ class CheckedFile:
     values: int
     report: KeyReport
     shipped: bool
+    prefix: str = ""
+    unused: tuple[str, ...] = ()
 
 
 def check_file(path: str | Path) -> CheckedFile:
@@ -93,26 +139,59 @@ def check_file(path: str | Path) -> CheckedFile:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it holds no tensors.
+        ValueError: it holds no tensors, or code beside them.
     """
-    tensors = read_state_dict(path)
-    with torch.device("meta"):
-        candidates = {
-            "scaffold-small": CubeScaffold(),
-            "scaffold-small without fusion": CubeScaffold(CubeScaffoldConfig(fusion=False)),
-            "efficientnet-lite0": EfficientNetLite0(),
-        }
-    reports = {name: compare_keys(network, tensors) for name, network in candidates.items()}
-    best = min(
-        reports, key=lambda n: sum(map(len, (reports[n].missing, reports[n].unexpected, reports[n].wrong_shape)))
-    )
+    tensors = read_state_dict(path, device="meta")
+    marked = [(a, prefix) for a in ARCHITECTURES if (prefix := _prefix(a, tensors)) is not None]
+    fits = [_fit(a, prefix, tensors) for a, prefix in marked or [(a, "") for a in ARCHITECTURES]]
+    best = min(fits, key=lambda f: sum(map(len, (f[1].missing, f[1].unexpected, f[1].wrong_shape))))
     sha256 = sha256_of(Path(path))
     shipped = shipped_scaffold_path()
     return CheckedFile(
-        model=best,
+        model=best[0].name,
         sha256=sha256,
         tensors=len(tensors),
         values=sum(t.numel() for t in tensors.values()),
-        report=reports[best],
+        report=best[1],
         shipped=shipped.is_file() and sha256 == sha256_of(shipped),
+        prefix=best[2],
+        unused=best[3],
     )
+
+
+def _prefix(architecture: Architecture, tensors: dict[str, Tensor]) -> str | None:
+    """What the file puts in front of the architecture's keys; None where no key has its mark."""
+    fronts = (k.partition(architecture.mark)[0] for k in tensors if architecture.mark in k)
+    return min((front for front in fronts if not front or front.endswith(".")), key=len, default=None)
+
+
+def _fit(
+    architecture: Architecture, prefix: str, tensors: dict[str, Tensor]
+) -> tuple[Architecture, KeyReport, str, tuple[str, ...]]:
+    """The architecture, how the file fits it, the prefix, and the keys that are known and never read."""
+    unread = tuple(prefix + name for name in architecture.unused)
+    unused = tuple(k for k in tensors if k.startswith(unread))
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if not k.startswith(unread)}
+    with torch.device("meta"):
+        network = architecture.build()
+    return architecture, compare_keys(network, own), prefix, unused
+
+
+def convert(path: str | Path, found: CheckedFile, out: str | Path) -> None:
+    """Writes a checked file's weights as safetensors under the model's own keys, without prefix and unused keys.
+
+    Args:
+        path: The file that was checked.
+        found: What :func:`check_file` said about it.
+        out: Where to write; the source's hash goes into the metadata.
+
+    Raises:
+        ValueError: the file does not fit its model.
+    """
+    if not found.report.fits:
+        raise ValueError(f"{path} does not fit {found.model}, so it is not converted")
+    tensors = read_state_dict(path)
+    # safetensors keeps no two names for one tensor: tied ones are written twice
+    unused = set(found.unused)
+    own = {k.removeprefix(found.prefix): v.clone() for k, v in tensors.items() if k not in unused}
+    save_file(own, out, metadata={"model": found.model, "source_sha256": found.sha256})
