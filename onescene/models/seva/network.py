@@ -123,49 +123,53 @@ class SevaUNet(nn.Module):
         context: Float[Tensor, "frames tokens d"],
         dense: Float[Tensor, "frames rays h w"],
         source_view_mask: Float[Tensor, " frames"] | None = None,
+        num_frames: int | None = None,
     ) -> Float[Tensor, "frames latent h w"]:
         """Predicts the noise of every frame.
 
         Args:
-            x: Scaled noisy latents, mask and rays of one or more scenes of ``config.num_frames`` frames each.
+            x: Scaled noisy latents, mask and rays of one or more scenes of ``num_frames`` frames each.
             t: Noise index, 0 to 999.
             context: Image embedding, the same for all frames of a scene.
             dense: Ray maps.
             source_view_mask: 1 = rendered frame, through adapter 2; 0 = any other, through adapter 1; None = no
                 adapters.
+            num_frames: Frames of a scene, if they are not ``config.num_frames``; no weight depends on it.
 
         Raises:
             ValueError: the frames are no whole scenes, the size does not fit the levels, or a mask is given to a
                 network without adapters.
         """
-        self._check(x, source_view_mask)
+        frames = self.config.num_frames if num_frames is None else num_frames
+        self._check(x, source_view_mask, frames)
         noise = self.time_embed(noise_embedding(t, self.config.model_channels).to(x.dtype))
         left = []
         for block in self.input_blocks:
-            x = self._run(block, x, noise, context, dense, source_view_mask)
+            x = _run(block, x, noise, (dense, context, source_view_mask, frames))
             left.append(x)
-        x = self._run(self.middle_block, x, noise, context, dense, source_view_mask)
+        x = _run(self.middle_block, x, noise, (dense, context, source_view_mask, frames))
         for block in self.output_blocks:
-            x = self._run(block, torch.cat((x, left.pop()), dim=1), noise, context, dense, source_view_mask)
+            x = _run(block, torch.cat((x, left.pop()), dim=1), noise, (dense, context, source_view_mask, frames))
         return self.out(x)
 
-    def _run(
-        self, block: nn.ModuleList, x: Tensor, noise: Tensor, context: Tensor, dense: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        for part in block:
-            if isinstance(part, ResBlock):
-                x = part(x, noise, dense, mask)
-            elif isinstance(part, MultiviewTransformer):
-                x = part(x, context, mask, self.config.num_frames)
-            else:
-                x = part(x)
-        return x
-
-    def _check(self, x: Tensor, mask: Tensor | None) -> None:
-        frames, stride = self.config.num_frames, self.config.stride
-        if x.shape[0] == 0 or x.shape[0] % frames:
+    def _check(self, x: Tensor, mask: Tensor | None, frames: int) -> None:
+        stride = self.config.stride
+        if frames < 1 or x.shape[0] == 0 or x.shape[0] % frames:
             raise ValueError(f"x must hold whole scenes of {frames} frames, got {x.shape[0]} frames")
         if x.shape[2] % stride or x.shape[3] % stride:
             raise ValueError(f"x's height and width must be multiples of {stride}, got {tuple(x.shape[2:])}")
         if mask is not None and not self.config.lora_rank:
             raise ValueError("source_view_mask needs a network with adapters: lora_rank is 0")
+
+
+def _run(block: nn.ModuleList, x: Tensor, noise: Tensor, given: tuple[Tensor, Tensor, Tensor | None, int]) -> Tensor:
+    """One stop on the way down or up; ``given`` = rays, context, mask and frames of a scene."""
+    rays, context, mask, frames = given
+    for part in block:
+        if isinstance(part, ResBlock):
+            x = part(x, noise, rays, mask)
+        elif isinstance(part, MultiviewTransformer):
+            x = part(x, context, mask, frames)
+        else:
+            x = part(x)
+    return x

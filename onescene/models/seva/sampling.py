@@ -1,0 +1,94 @@
+"""Sampling a chunk: network, conditions, guidance and Euler steps put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onescene.models.seva.conditioning import Conditions, Routing
+from onescene.models.seva.denoiser import NoisePredictor, denoise, euler_states
+from onescene.models.seva.guidance import MINIMAL_SCALE, guide, multiview_scales, temporal_scales
+from onescene.models.seva.network import SevaUNet
+from onescene.models.seva_schedule import sigma_schedule
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How a chunk is sampled; the defaults are the release's, but for ``routing``."""
+
+    steps: int = 50
+    guidance: Literal["none", "multiview", "temporal"] = "none"  # the release's scale of 1 is no guidance
+    scale: float = 2.0  # SEVA's default where there is guidance
+    minimal: float = MINIMAL_SCALE
+    routing: Routing = "trained"  # "released" = all frames through adapter 2, as the release's sampler does in fact
+
+    def __post_init__(self) -> None:
+        if self.guidance not in ("none", "multiview", "temporal"):
+            raise ValueError(f"guidance must be none, multiview or temporal, got {self.guidance!r}")
+        if self.routing not in ("trained", "released"):
+            raise ValueError(f"routing must be trained or released, got {self.routing!r}")
+
+
+def noise_predictor(network: SevaUNet, conditions: Conditions, routing: Routing = "trained") -> NoisePredictor:
+    """The network with its conditions, as :func:`~onescene.models.seva.denoiser.denoise` calls it."""
+    mask = conditions.routing_mask(routing) if network.config.lora_rank else None
+    frames = len(conditions.known)
+
+    def predict(scaled: Tensor, index: Tensor) -> Tensor:
+        x = conditions.network_input(scaled)
+        return network(x, index.to(x), conditions.context, conditions.rays, mask, num_frames=frames)
+
+    return predict
+
+
+def guidance_scales(config: SamplerConfig, conditions: Conditions) -> Float[Tensor, " t"] | None:
+    """Guidance scale per frame; None where there is no guidance and the unconditional half need not run."""
+    if config.guidance == "none":
+        return None
+    rule = {"multiview": multiview_scales, "temporal": temporal_scales}[config.guidance]
+    cameras = conditions.world_from_cam, conditions.K_normalised
+    return rule(config.scale, *cameras, conditions.input_frames, config.minimal)
+
+
+@torch.no_grad()
+def sample_states(
+    network: SevaUNet, conditions: Conditions, config: SamplerConfig, generator: torch.Generator
+) -> Iterator[Float[Tensor, "t c h w"]]:
+    """Yields the latents of a chunk after every step; the last ones are the sample, its targets where known = 0.
+
+    Args:
+        network: With or without adapters, in evaluation mode.
+        conditions: Of the chunk.
+        config: Steps, guidance and routing.
+        generator: On the CPU, so that a seed means the same on every device.
+    """
+    scales = guidance_scales(config, conditions)
+
+    def half(x: Tensor, sigma: Tensor, given: Conditions) -> Tensor:
+        predictor = noise_predictor(network, given, config.routing)
+        return denoise(predictor, x, sigma, given.latents, given.known_map)
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        conditional = half(x, sigma, conditions)
+        if scales is None:
+            return conditional
+        return guide(half(x, sigma, conditions.unconditional()), conditional, scales.to(x))
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator).to(like)
+
+    sigmas = sigma_schedule(config.steps).to(conditions.latents)
+    yield from euler_states(denoiser, draw(conditions.latents), sigmas, draw)
+
+
+def sample(
+    network: SevaUNet, conditions: Conditions, config: SamplerConfig, generator: torch.Generator
+) -> Float[Tensor, "targets c h w"]:
+    """The targets of a chunk, after the last step; arguments as :func:`sample_states`."""
+    *_, last = sample_states(network, conditions, config, generator)
+    return last[~conditions.input_frames]
