@@ -272,6 +272,8 @@ def test_keyframes_are_set_listed_reordered_removed_and_played(open_scene) -> No
     page.wait_for("document.querySelector('.os-keys').hidden")
     page.press("KeyL", "l")
     page.wait_for("!document.querySelector('.os-keys').hidden")
+    page.click(".os-keys header [title^=Keep]")  # where there are no keys to press
+    page.wait_for("document.querySelectorAll('.os-keys li').length === 3")
 
 
 def test_keyframes_stand_in_the_scene(open_scene) -> None:

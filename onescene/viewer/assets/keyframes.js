@@ -15,7 +15,9 @@ export class Keyframes {
     this.panel.setAttribute("aria-label", "Keyframes");
     const head = element(this.panel, "header", "");
     this.title = element(head, "h2", "", { textContent: "Keyframes" });
-    iconButton(head, "remove", "Close the list (L)", hooks.closed);
+    const tools = element(head, "div", "");
+    iconButton(tools, "keys", "Keep this view (K)", () => this.add());
+    iconButton(tools, "remove", "Close the list (L)", hooks.closed);
     this.empty = element(this.panel, "p", "", { textContent: "Press K to keep the view as a keyframe." });
     this.list = element(this.panel, "ol", "");
     this.addSettings();
