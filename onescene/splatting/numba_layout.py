@@ -29,10 +29,10 @@ TRANSLATION, FOCAL, CENTRE, SIZE, RANGE, TAN_LOW, TAN_HIGH, ORIGIN = 9, 12, 14, 
 STRIP, STRIP_AREA, BLOCK, BLOCKS, WORK = 8, 128, 16, 8, 32
 
 # Offsets of a tile's planes: pixel centres, transmittance; forward: red, green, blue, depth; backward: the rest of
-# <gradient, image>, and the gradients of red, green, blue, depth and alpha.
+# <gradient, image>, the gradients of red, green, blue, depth and alpha, and one ellipse's alpha before it is clamped.
 COLUMN, ROW, LIGHT = 0, AREA, 2 * AREA
 OUT, PLANES = 3 * AREA, 7 * AREA
-REST, GRAD, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA
+REST, GRAD, RAW, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA, 10 * AREA
 
 # Columns of what one (ellipse, tile) pair collects: sums over pixels of dL/dsigma times u, v, u^2, u v, v^2, where
 # (u, v) = conic times the pixel's offset; then dL/d(opacity, red, green, blue, depth).
