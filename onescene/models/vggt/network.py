@@ -5,7 +5,8 @@ The forward pass, with units:
     faces [0, 1] -> patch tokens -> frame and global attention in turn -> DPT head: depth_z [scene units], confidence
                                                                        -> camera head: cam_from_world, fields of view
 
-State-dict keys are those of the public checkpoint; its track head is not part of this network.
+State-dict keys are those of the public checkpoint; its track head is not part of this network. The bidirectional
+fusion of One2Scene is one, where asked for, under a prefix of its own.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onescene.models.scaffold.fusion import BidirectionalFusion, merge_batch, split_batch
 from onescene.models.vggt.aggregator import SPECIAL, Aggregator
 from onescene.models.vggt.camera import CameraHead
 from onescene.models.vggt.dpt import DPTHead
 from onescene.models.vggt.patches import ConvPatches, DinoV2
 
 UNUSED_PREFIXES = ("track_head.",)  # in the public checkpoint, never read here
+FUSION_PREFIX = "fusion."  # keys that the public checkpoint lacks
 _FRAMES_AT_ONCE = 8  # frames in a dense head at a time: bounds the memory of its full-size maps
 
 
@@ -42,6 +45,8 @@ class VGGTConfig:
     intermediate_layer_idx: tuple[int, int, int, int] = (4, 11, 17, 23)  # layers that a dense head reads
     camera_trunk_depth: int = 4
     point_head: bool = False  # the second dense head of the public checkpoint: points in the first camera's frame
+    fusion: tuple[str, ...] = ()  # maps of the depth head (of DPTHead.MAPS) that the six faces agree on; () = "w/o BF"
+    fusion_fov_deg: float = 95.0  # field of view of the faces [degrees]
 
 
 PAPER = VGGTConfig()
@@ -102,32 +107,45 @@ class VGGT(nn.Module):
         if config.point_head:
             self.point_head = DPTHead(2 * dim, config.features, config.out_channels, 4, patch_px)
         self.depth_head = DPTHead(2 * dim, config.features, config.out_channels, 2, patch_px)
+        if config.fusion:
+            channels = {name: config.features // (2 if name == "output_conv1" else 1) for name in config.fusion}
+            self.fusion = nn.ModuleDict(
+                {name: BidirectionalFusion(n, n // 2, config.fusion_fov_deg) for name, n in channels.items()}
+            )
 
-    def _dense(self, head: DPTHead, layers: tuple[Tensor, ...], hw: tuple[int, int]) -> Tensor:
-        """Raw channels of a dense head, a few frames at a time; [B, S, H, W, C]."""
+    def _fused(self, name: str, faces: Float[Tensor, "n c face face"]) -> Float[Tensor, "n c face face"]:
+        """A map of the depth head, after the faces have agreed on it where the config says so (Eq. 1 of One2Scene)."""
+        return merge_batch(self.fusion[name](split_batch(faces))) if name in self.config.fusion else faces
+
+    def _dense(
+        self, head: DPTHead, layers: list[Tensor], hw: tuple[int, int], fused: bool = False
+    ) -> Float[Tensor, "batch frame height width c"]:
+        """Raw channels of a dense head, a few frames at a time; fused = the six faces of a scene together."""
         batch, frames = layers[0].shape[:2]
         patches = [layer[:, :, SPECIAL:].flatten(0, 1) for layer in layers]
-        parts = [
-            head([p[i : i + _FRAMES_AT_ONCE] for p in patches], hw) for i in range(0, batch * frames, _FRAMES_AT_ONCE)
-        ]
+        step, options = (6, {"touch": self._fused}) if fused else (_FRAMES_AT_ONCE, {})
+        parts = [head([p[i : i + step] for p in patches], hw, **options) for i in range(0, batch * frames, step)]
         return torch.cat(parts).unflatten(0, (batch, frames)).movedim(2, -1)
 
     def forward(self, images: Float[Tensor, "batch frame 3 height width"]) -> VGGTPrediction:
         """Depth, confidence and camera of every frame.
 
         Args:
-            images: RGB in [0, 1], sides multiples of the patch. The first frame's camera is the world.
+            images: RGB in [0, 1], sides multiples of the patch. The first frame's camera is the world. With fusion the
+                frames are the faces F R B L U D.
 
         Raises:
-            ValueError: the images are no [B, S, 3, H, W], or no whole number of patches.
+            ValueError: the images are no [B, S, 3, H, W], no whole number of patches, or not what fusion needs.
         """
         config, hw = self.config, (images.shape[-2], images.shape[-1])
         if images.ndim != 5 or images.shape[2] != 3 or any(side % config.patch_size for side in hw):
             expected = f"[B, S, 3, H, W] with sides that are multiples of {config.patch_size}"
             raise ValueError(f"images must be {expected}, got {tuple(images.shape)}")
+        if config.fusion and (images.shape[1] != 6 or hw[0] != hw[1]):
+            raise ValueError(f"with fusion images must be six square faces, got {tuple(images.shape)}")
         *layers, last = self.aggregator(images, (*config.intermediate_layer_idx, config.depth - 1))
-        depth = self._dense(self.depth_head, tuple(layers), hw)
-        points = self._dense(self.point_head, tuple(layers), hw) if config.point_head else None
+        depth = self._dense(self.depth_head, layers, hw, fused=bool(config.fusion))
+        points = self._dense(self.point_head, layers, hw) if config.point_head else None
         return VGGTPrediction(
             depth_z=depth[..., 0].exp(),
             confidence=1 + depth[..., 1].exp(),
@@ -148,3 +166,5 @@ def _check(config: VGGTConfig) -> None:
             f"intermediate_layer_idx must name four layers below {config.depth}, and out_channels be four, "
             f"got {layers} and {config.out_channels}"
         )
+    if unknown := [name for name in config.fusion if name not in DPTHead.MAPS]:
+        raise ValueError(f"fusion must name maps of {', '.join(DPTHead.MAPS)}, got {unknown[0]!r}")
