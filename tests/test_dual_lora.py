@@ -198,6 +198,18 @@ def test_a_standard_adapter_on_a_plain_network_is_one_side_of_the_dual_one(which
         assert_close(plain.state_dict()[f"{name}.weight"], base[f"{name}.weight"] + 4 / 2 * update)
 
 
+@pytest.mark.parametrize(("which", "value"), [(1, 0.0), (2, 1.0)])
+@torch.no_grad()
+def test_peft_itself_reads_a_file(tmp_path, which, value):
+    peft = pytest.importorskip("peft", reason="peft, a program that reads such files, is not installed")
+    dual, plain = filled(TINY_DUAL).double(), SevaUNet(replace(TINY_DUAL, lora_rank=0)).double()
+    plain.load_state_dict({k: v for k, v in dual.state_dict().items() if k in plain.state_dict()})
+    write(adapter_files(dual, which), tmp_path)
+    adapted = peft.PeftModel.from_pretrained(plain, str(tmp_path)).double()
+    parts = [part.double() for part in inputs(TINY_DUAL)]
+    assert_close(adapted(*parts), dual(*parts, torch.full((3,), value)), atol=1e-10, rtol=1e-9)
+
+
 def test_adapters_of_another_kind_are_refused(tmp_path):
     network, files = filled(TINY_DUAL), adapter_files(filled(TINY_DUAL), 1)
     before = {k: v.clone() for k, v in network.state_dict().items()}

@@ -148,6 +148,17 @@ def test_residual_block_equals_its_twin():
     assert_close(block(x, noise, rays, None), block.skip_connection(x) + h)
 
 
+def test_norms_have_the_constants_of_the_public_code():
+    """A wrong one moves the stored output by less than its rounding, so it is looked at directly."""
+    with torch.device("meta"):
+        modules = dict(SevaUNet(TINY).named_modules())
+    inside = {k: m for k, m in modules.items() if isinstance(m, torch.nn.GroupNorm) and k.endswith(".norm")}
+    outside = {k: m for k, m in modules.items() if isinstance(m, torch.nn.GroupNorm) and k not in inside}
+    assert len(inside) == 7 and {m.eps for m in inside.values()} == {1e-6}
+    assert len(outside) == 17 and {m.eps for m in outside.values()} == {1e-5}
+    assert {m.eps for m in modules.values() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
