@@ -88,6 +88,7 @@ def test_the_reference_slice():
 def test_an_absent_parameter_has_the_published_size():
     assert SevaConfig.from_official({"model_channels": 320, "input": [21, 72, 72]}) == PAPER
     assert SevaConfig.from_official({"channel_mult": [1, 2, 2, 2]}).channel_mult == (1, 2, 2, 2)
+    assert SevaConfig.from_official({"channel_mult": [1, 2]}).transformer_depth == (1, 1)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -58,8 +58,10 @@ class SevaConfig:
     @staticmethod
     def from_official(config: Mapping[str, Any]) -> SevaConfig:
         """Reads the official parameters (``SevaParams``); absent ones take the published size, others are left out."""
-        known = {f.name for f in fields(SevaConfig)}
-        return SevaConfig(**{name: value for name, value in config.items() if name in known})
+        known = {f.name: f.default for f in fields(SevaConfig)}
+        sizes = known | {name: value for name, value in config.items() if name in known}
+        sizes["transformer_depth"] = sizes["transformer_depth"][: len(sizes["channel_mult"])]  # more are never read
+        return SevaConfig(**sizes)
 
 
 PAPER = SevaConfig()
