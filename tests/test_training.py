@@ -10,7 +10,7 @@ import torch
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig, ScaffoldPrediction
 from onescene.training.augment import jitter_colour, roll_and_flip
 from onescene.training.scaffold import TrainConfig, lr_factor, new_state, shrink_targets, train_scaffold
-from onescene.training.scaffold_loss import gradient_loss, median_offset, scaffold_loss
+from onescene.training.scaffold_loss import gradient_loss, median_offset, outlier_share, scaffold_loss
 
 TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
 
@@ -84,7 +84,7 @@ def test_the_sky_is_left_out():
     sky_logit = torch.where(sky, 20.0, -20.0)
     one = scaffold_loss(ScaffoldPrediction(log_distance, sky_logit, face), log_distance, sky, 95)
     two = scaffold_loss(ScaffoldPrediction(wrong_sky, sky_logit, face), log_distance, sky, 95)
-    for term in ("aligned", "absolute", "silog", "gradient", "sky"):
+    for term in ("aligned", "outlier", "absolute", "silog", "gradient", "sky"):
         torch.testing.assert_close(one[term], two[term])
 
 
@@ -95,6 +95,12 @@ def test_median_and_gradient_by_hand():
     step = torch.zeros(1, 4, 8)
     step[..., 4:] = 1.0
     assert gradient_loss(step, torch.ones_like(step, dtype=torch.bool), scales=1) == pytest.approx(2 / 8)
+
+
+def test_outliers_by_hand():
+    tolerance = math.log(1.25)
+    share = outlier_share(torch.tensor([0.0, tolerance, -3 * tolerance, 1e3]))
+    torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 0.9, 1.0]))
 
 
 def test_turning_moves_all_three_together_and_jitter_stays_in_range():

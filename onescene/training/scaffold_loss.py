@@ -1,7 +1,8 @@
-"""Losses of the scaffold's distance: aligned log error, SILog, gradients, faces that agree, sky."""
+"""Losses of the scaffold's distance: aligned log error and its outliers, SILog, gradients, faces that agree, sky."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,8 @@ class LossWeights:
 
     aligned: float = 1.0  # mean |log error| after each image's median is taken out
     absolute: float = 0.1  # mean |log error| in log metres
-    silog: float = 0.3  # Eigen 2014, variance focus 0.85
+    outlier: float = 1.0  # share of pixels that are off by more than 25 %, made smooth (1 - delta1)
+    silog: float = 0.1  # Eigen 2014, variance focus 0.85
     gradient: float = 0.5  # mean |difference of log error| between neighbours, four scales
     overlap: float = 0.1  # mean |face - sphere| in log distance
     sky: float = 0.3  # binary cross-entropy
@@ -34,6 +36,12 @@ def median_offset(error: Float[Tensor, "batch h w"], valid: Bool[Tensor, "batch 
     with torch.no_grad():
         medians = [e[v].median() if bool(v.any()) else e.new_zeros(()) for e, v in zip(error, valid, strict=True)]
         return torch.stack(medians)
+
+
+def outlier_share(error: Tensor, tolerance: float = math.log(1.25)) -> Tensor:
+    """e^2 / (e^2 + tolerance^2) (Geman and McClure 1987): 0 for no error, 1/2 at the tolerance, 1 for a gross one."""
+    square = error.square()
+    return square / (square + tolerance**2)
 
 
 def gradient_loss(error: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
@@ -74,6 +82,7 @@ def scaffold_loss(
     terms = {
         "aligned": _masked_mean(aligned.abs(), mask),
         "absolute": _masked_mean(error.abs(), mask),
+        "outlier": _masked_mean(outlier_share(aligned), mask),
         "silog": (mean_square - 0.85 * mean.square()).clamp_min(1e-6).sqrt().mean(),
         "gradient": gradient_loss(aligned, valid),
         "overlap": (prediction.face_log_distance - on_faces[:, :, 0]).abs().mean(),
