@@ -127,7 +127,7 @@ def test_the_editor_begins_in_free_space(editor: TrajectoryEditor) -> None:
     assert len(editor.cameras) == 48 and editor.keyframes is None
     assert editor.clearance.state(0.0) == ["free"] * 48
     bundle, _ = editor._repr_mimebundle_()
-    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).width > 300
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))).width > 300
     assert editor.viewer.comm is None  # nothing that a notebook would store
 
 

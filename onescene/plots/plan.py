@@ -12,7 +12,8 @@ from torch import Tensor
 from onescene.geometry.trajectories.free_space import free_plan, path_clearance
 from onescene.types import Cameras, Gaussians
 
-_MAX_POINTS = 60_000
+_CELLS = 220  # of the picture, along a side
+_SAMPLE = 100_000  # Gaussians from which the ceiling is found
 _PER_FRAME = 4  # places looked at between two cameras
 _COLOURS = {"free": "#1f9e6e", "near": "#f0a030", "hit": "#d7263d"}
 _MEANING = {"free": "free", "near": "closer than the margin", "hit": "behind a surface"}
@@ -34,7 +35,7 @@ def plan_view_figure(
     The path is green where it is free, orange where it is close to things, red where it is behind or inside them.
 
     Args:
-        gaussians: The scaffold, drawn in its own colours without its ceiling, thinned to 60,000.
+        gaussians: The scaffold, drawn in its own colours, without its ceiling.
         distance: Its distance panorama [world units].
         cameras: The trajectory. It is looked at between its cameras, too.
         keyframes: Numbered on the plan.
@@ -70,15 +71,17 @@ def path_places(cameras: Cameras, per_frame: int = _PER_FRAME) -> Float[Tensor, 
 
 
 def _draw_scene(axis, gaussians: Gaussians, level: float, reach: float) -> None:
-    top = float(gaussians.means[:, 1].quantile(0.05)) if len(gaussians) < 1e6 else float(gaussians.means[::16, 1].min())
-    below = gaussians.means[:, 1] > level + _CEILING * min(0.0, top - level)
-    near = (gaussians.means[:, [0, 2]].abs() < reach).all(dim=1)
+    """Each cell shows the highest Gaussian in it that is below the ceiling."""
+    means = gaussians.means.detach().cpu()
+    top = float(means[:: max(1, len(means) // _SAMPLE), 1].quantile(0.05))
+    below = means[:, 1] > level + _CEILING * min(0.0, top - level)
+    near = (means[:, [0, 2]].abs() < reach).all(dim=1)
     shown = torch.nonzero(below & near).flatten()
-    shown = shown[:: max(1, len(shown) // _MAX_POINTS)]
-    shown = shown[gaussians.means[shown, 1].argsort(descending=True)]  # what is higher is drawn over what is lower
-    means, colours = gaussians.means[shown].cpu(), gaussians.rgb[shown].clamp(0, 1).cpu().numpy()
-    axis.scatter(means[:, 0], means[:, 2], s=3.5, c=colours, linewidths=0, zorder=1)
-    axis.set_facecolor(_PAPER)
+    shown = shown[means[shown, 1].argsort(descending=True)]  # the last one written into a cell is the highest
+    cells = ((means[shown][:, [2, 0]] * torch.tensor([-1.0, 1.0]) / reach + 1) / 2 * _CELLS).long().clamp(0, _CELLS - 1)
+    picture = torch.tensor(_PAPER).repeat(_CELLS, _CELLS, 1).numpy()
+    picture[cells[:, 0].numpy(), cells[:, 1].numpy()] = gaussians.rgb.detach()[shown].clamp(0, 1).cpu().numpy()
+    axis.imshow(picture, extent=(-reach, reach, -reach, reach), interpolation="nearest", zorder=1)
 
 
 def _draw_path(axis, cameras: Cameras, distance: Tensor, margin_world: float, reach: float) -> None:

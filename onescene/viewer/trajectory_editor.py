@@ -184,12 +184,12 @@ class TrajectoryEditor:
         margin = self.margin_world
         return self._plan(self._gaussians, self._distance, self.cameras, keyframes=keys, margin_world=margin)
 
-    def plan_png(self) -> bytes:
-        """The plan as a PNG file; nothing without a plan."""
+    def plan_jpeg(self) -> bytes:
+        """The plan as a JPEG file, small enough for a notebook; nothing without a plan."""
         if self._plan is None:
             return b""
         buffer = io.BytesIO()
-        self.plan_figure().savefig(buffer, format="png", dpi=PLAN_DPI)
+        self.plan_figure().savefig(buffer, format="jpeg", dpi=PLAN_DPI)
         return buffer.getvalue()
 
     def _keyframes(self) -> Keyframes:
@@ -226,7 +226,7 @@ class TrajectoryEditor:
         if self._plan is None:
             return self.viewer._repr_mimebundle_(**kwargs)
         text = f"TrajectoryEditor with a path of {len(self.cameras)} cameras"
-        return {"image/png": base64.b64encode(self.plan_png()).decode("ascii"), "text/plain": text}, {}
+        return {"image/jpeg": base64.b64encode(self.plan_jpeg()).decode("ascii"), "text/plain": text}, {}
 
 
 def _same(a: Cameras, b: Cameras) -> bool:

@@ -27,7 +27,9 @@ class TrajectoryPanel(ipywidgets.VBox):
         self.margin = slider(editor.margin_world, min=0.0, max=1.0, step=0.05, description="margin")
         self.file = ipywidgets.Text("trajectory.json", description="file")
         self.note = ipywidgets.Label(_NOTE)
-        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="470px", object_fit="contain"))
+        self.picture = ipywidgets.Image(
+            format="jpeg", layout=ipywidgets.Layout(max_width="470px", object_fit="contain")
+        )
         for control in (self.preset, self.scale, self.fov):
             control.observe(lambda change: self.attempt(self.make_preset), "value")
         for name in ("frames", "smoothing", "closed"):
@@ -91,4 +93,4 @@ class TrajectoryPanel(ipywidgets.VBox):
     def draw(self) -> None:
         """Draws the plan."""
         self.editor.margin_world = self.margin.value
-        self.picture.value = self.editor.plan_png()
+        self.picture.value = self.editor.plan_jpeg()
