@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from onescene.models.vggt import VGGT
 from onescene.models.vggt.dpt import DPTHead
 from onescene.models.vggt.network import FUSION_PREFIX
+from onescene.models.vggt.weights import load_public
 
 FACES = replace(TINY, patch_embed="conv", depth=2, intermediate_layer_idx=(0, 0, 1, 1))
 
@@ -79,3 +80,26 @@ def test_fusion_needs_six_square_faces(shape):
 def test_an_unknown_map_is_refused():
     with pytest.raises(ValueError, match=r"fusion must name maps of layer4_rn, .*, got 'refinenet9'"):
         VGGT(replace(FACES, fusion=("refinenet1", "refinenet9")))
+
+
+def test_public_weights_load_beside_a_fusion(tmp_path):
+    state = filled(replace(FACES, point_head=True)).state_dict() | {"track_head.tracker.fmap_norm.bias": torch.ones(3)}
+    torch.save(state, tmp_path / "model.pt")
+    network = VGGT(replace(FACES, fusion=("refinenet1",))).eval()
+    unread = load_public(network, tmp_path / "model.pt")
+    assert {k.partition(".")[0] for k in unread} == {"point_head", "track_head"}
+    with torch.no_grad():
+        images = waves(6, (56, 56))
+        assert torch.equal(network(images).depth_z, filled(FACES)(images).depth_z)
+
+
+def test_weights_of_another_size_are_refused_and_nothing_is_loaded(tmp_path):
+    state = filled(FACES).state_dict()
+    del state["aggregator.camera_token"]
+    torch.save(state | {"head.bias": torch.ones(1)}, tmp_path / "model.pt")
+    network = VGGT(FACES)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    words = r"1 missing \(first: aggregator.camera_token\), 1 unexpected \(first: head.bias\)"
+    with pytest.raises(ValueError, match=words):
+        load_public(network, tmp_path / "model.pt")
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())

@@ -1,0 +1,38 @@
+"""The public checkpoint into a network that may read less of it, or have more beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onescene.models.loading import compare_keys, read_state_dict
+from onescene.models.vggt.network import FUSION_PREFIX, UNUSED_PREFIXES, VGGT
+
+
+def load_public(network: VGGT, path: str | Path) -> tuple[str, ...]:
+    """Loads VGGT's public weights; a fusion keeps the start it has, heads that the network lacks are left out.
+
+    Args:
+        network: At the size of the file.
+        path: ``model.pt``, or the same as safetensors.
+
+    Returns:
+        The keys of the file that were not read.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another key is missing or unknown, or a shape differs; the sentence names the first of each.
+    """
+    tensors = read_state_dict(path)
+    report = compare_keys(network, tensors)
+    optional = UNUSED_PREFIXES if network.config.point_head else (*UNUSED_PREFIXES, "point_head.")
+    faults = {
+        "missing": [k for k in report.missing if not k.startswith(FUSION_PREFIX)],
+        "unexpected": [k for k in report.unexpected if not k.startswith(optional)],
+        "of wrong shape": report.wrong_shape,
+    }
+    if any(faults.values()):
+        parts = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in faults.items() if keys]
+        raise ValueError(f"weights do not fit VGGT: {', '.join(parts)} in {path}")
+    unread = tuple(report.unexpected)
+    network.load_state_dict({k: v for k, v in tensors.items() if k not in set(unread)}, strict=False)
+    return unread
