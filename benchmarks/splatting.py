@@ -1,10 +1,11 @@
-"""How fast Gaussians are rendered here: the Numba backend against the torch twin, forward and with gradients.
+"""How fast Gaussians are rendered here: the Numba backend against gsplat's torch code, our torch twin and plain C++.
 
-    python benchmarks/splatting.py [--repeats 15] [--out results/benchmarks/splatting.json]
+    python benchmarks/splatting.py [--repeats 15] [--slow-repeats 3] [--out results/benchmarks/splatting.json]
 
 The scene is what a scaffold looks like: one Gaussian per pixel of six cube faces, on the walls of a room with a few
-spheres in it, seen from beside the centre. Both backends run interleaved in one process, through the public ``render``;
-trust the ratios, the milliseconds depend on the machine and on what else it does.
+spheres in it, seen from beside the centre. All methods run interleaved in one process; both backends through the public
+``render`` with autograd, the C++ version directly. Trust the ratios, those of CPU time (all threads added up) most: the
+milliseconds depend on the machine and on what else it does. Writes a JSON file and a table beside it.
 """
 
 from __future__ import annotations
@@ -14,143 +15,141 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its idle threads would spin on the cores we use
 
 import torch
+from splatting_methods import METHODS, TITLES, draw, draw_backward, missing
+from splatting_report import table
+from splatting_scene import FACE_PX, camera, room
 
-from onescene.geometry.cubemap import face_directions
-from onescene.splatting import render
-from onescene.types import SH_C0, Cameras, Gaussians
-
-SPHERES = (((1.0, 0.6, 1.5), 0.5), ((-1.2, 0.8, -1.0), 0.6), ((0.3, 0.9, 2.2), 0.35))  # centre, radius
-FACE_PX = {"50k": 91, "300k": 224}
-
-
-def room(face_px: int) -> Gaussians:
-    """One Gaussian per face pixel, as wide as the pixel's footprint and thin along the ray."""
-    generator = torch.Generator().manual_seed(0)
-    rays = face_directions(face_px, 90.0).reshape(-1, 3)
-    distance = (torch.tensor([2.5, 1.3, 3.0]) / rays.abs().clamp_min(1e-6)).amin(-1)
-    for centre, radius in SPHERES:
-        middle = torch.tensor(centre)
-        along = rays @ middle
-        inside = along**2 - middle.square().sum() + radius**2
-        hit = along - inside.clamp_min(0).sqrt()
-        distance = torch.where((inside > 0) & (along > 0) & (hit < distance), hit, distance)
-    n = len(rays)
-    distance = distance * (1 + 0.004 * torch.randn(n, generator=generator))
-    means = rays * distance[:, None]
-    scales = (1.4 / face_px * distance)[:, None] * torch.exp(0.3 * torch.randn(n, 3, generator=generator))
-    half_way = rays + torch.tensor([0.0, 0.0, 1.0])  # the half turn about it takes z to the ray
-    quats = torch.cat((torch.zeros(n, 1), half_way), dim=-1) * (0.5 + torch.rand(n, 1, generator=generator))
-    waves = torch.stack([torch.sin(3 * means[:, i]) * torch.cos(2 * means[:, (i + 1) % 3]) for i in range(3)], dim=-1)
-    return Gaussians(
-        means=means,
-        quats=quats,
-        scales=scales * torch.tensor([1.0, 1.0, 0.2]),
-        opacities=torch.sigmoid(1.2 + 1.5 * torch.randn(n, generator=generator)),
-        sh=(0.4 * waves / SH_C0)[:, None],
-    )
+TASKS = (
+    ("forward", "50k", 512),
+    ("forward", "300k", 512),
+    ("forward", "1.5M", 512),
+    ("f+b", "300k", 256),
+    ("f+b", "300k", 512),
+)
+SLOW = ("torch", "gsplat")
+NAMES = ("means", "quats", "scales", "opacities", "sh")
 
 
-def camera(px: int, fov_deg: float = 90.0) -> Cameras:
-    """One camera 0.72 units beside the centre."""
-    f_px = px / 2 / torch.tan(torch.deg2rad(torch.tensor(fov_deg)) / 2)
-    world_from_cam = torch.eye(4)
-    world_from_cam[:3, 3] = torch.tensor([0.43, -0.1, 0.56])
-    K = torch.tensor([[f_px, 0, px / 2], [0, f_px, px / 2], [0, 0, 1]])
-    return Cameras(world_from_cam=world_from_cam[None], K=K[None], hw=(px, px))
-
-
-def interleaved_ms(tasks: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of every call; the slow task runs a fifth as often."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for repeat in range(-1, repeats):
-        for name, task in tasks.items():
-            if name == "torch" and repeat % 5:
+def measure(task: str, scene: str, px: int, repeats: dict[str, int]) -> dict:
+    """Times one task with every method, interleaved, and how far the methods' results lie from gsplat's."""
+    gaussians, cameras = room(FACE_PX[scene]), camera(px)
+    run = draw_backward if task == "f+b" else draw
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in repeats}
+    results = {name: run(METHODS[name], gaussians, cameras) for name in repeats}  # the first call is not timed
+    for repeat in range(max(repeats.values())):
+        for name, count in repeats.items():
+            if repeat * count // max(repeats.values()) == (repeat - 1) * count // max(repeats.values()):
                 continue
-            start = time.perf_counter()
-            task()
-            if repeat >= 0:  # the first call compiles or loads the kernels
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return times
+            start, cpu = time.perf_counter(), time.process_time()
+            run(METHODS[name], gaussians, cameras)
+            times[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    row = {"task": task, "scene": scene, "gaussians": len(gaussians), "px": px, "methods": {}}
+    for name, values in times.items():
+        wall, cpu = ([1e3 * v for v in column] for column in zip(*values, strict=True))
+        row["methods"][name] = {
+            "runs": len(wall),
+            "wall_ms": {"median": round(statistics.median(wall), 2), "min": round(min(wall), 2)},
+            "cpu_ms": {"median": round(statistics.median(cpu), 2), "min": round(min(cpu), 2)},
+        }
+    if "gsplat" in results:
+        row["against_gsplat"] = {n: distance(results[n], results["gsplat"]) for n in results if n != "gsplat"}
+    return row
 
 
-def forward(gaussians: Gaussians, cameras: Cameras, backend: str) -> Callable[[], None]:
-    """A render without gradients."""
-
-    def task() -> None:
-        with torch.no_grad():
-            render(gaussians, cameras, backend)
-
-    return task
-
-
-def forward_backward(gaussians: Gaussians, cameras: Cameras, backend: str) -> Callable[[], None]:
-    """A render, a loss on all three outputs, and the gradients of all five tensors."""
-    free = {n: getattr(gaussians, n).clone().requires_grad_() for n in gaussians.__dataclass_fields__}
-
-    def task() -> None:
-        out = render(Gaussians(**free), cameras, backend)
-        (out.rgb.square().mean() + out.depth_z.mean() + out.alpha.mean()).backward()
-        for tensor in free.values():
-            tensor.grad = None
-
-    return task
+def distance(ours: tuple, theirs: tuple) -> dict:
+    """Pixels off by more than 1/255 in colour or alpha, worst difference, and relative L2 of each gradient."""
+    (rgb, _, alpha), grads = ours
+    (their_rgb, _, their_alpha), their_grads = theirs
+    worst = torch.cat((rgb - their_rgb, (alpha - their_alpha)[:, None]), dim=1).abs().amax(1)
+    found = {
+        "pixels": worst.numel(),
+        "pixels_off_by_1/255": int((worst > 1 / 255).sum()),
+        "max_abs": float(worst.max()),
+    }
+    for name, mine, other in zip(NAMES, grads, their_grads, strict=bool(grads)):
+        found[f"grad_{name}_relative_l2"] = float((mine - other).norm() / other.norm())
+    return found
 
 
-def agreement(gaussians: Gaussians, cameras: Cameras) -> dict[str, float]:
-    """PSNR and worst pixels between the two backends."""
-    ours, twin = render(gaussians, cameras, "numba").rgb, render(gaussians, cameras, "torch").rgb
-    difference = (ours - twin).abs()
+def same_bits() -> bool:
+    """Whether image and gradients are the same bits for 1, 2, 3 and 5 threads."""
+    gaussians, cameras = room(FACE_PX["50k"]), camera(200)
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 2, 3, 5):
+        torch.set_num_threads(threads)
+        images, grads = draw_backward(METHODS["numba"], gaussians, cameras)
+        results.append((*images, *grads))
+    torch.set_num_threads(before)
+    return all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+def fresh(*arguments: str, cache: str | None = None) -> dict:
+    """What ``fresh_process.py`` measures, with its own folder for compiled kernels if one is given."""
+    environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
+    script = Path(__file__).with_name("fresh_process.py")
+    command = [sys.executable, str(script), *arguments]
+    out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return {name: round(value, 2) for name, value in json.loads(out.splitlines()[-1]).items()}
+
+
+def processes(methods: list[str]) -> dict:
+    """First and cached calls, and memory, each in processes of their own."""
+    with tempfile.TemporaryDirectory() as cache:
+        found = {"first_call": fresh("first", cache=cache), "cached_call": fresh("first", cache=cache)}
+    found["memory_f+b_300k_512"] = {m: fresh("memory", "f+b", m, "300k", "512") for m in methods}
+    found["memory_forward_5M_512"] = {"numba": fresh("memory", "forward", "numba", "5M", "512")}
+    return found
+
+
+def machine() -> dict:
+    """The machine in words."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.is_file() else ""
+    model = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
     return {
-        "psnr_db": float(-10 * difference.double().square().mean().log10()),
-        "max_abs": float(difference.max()),
-        "values_off_by_1e-4": int((difference > 1e-4).sum()),
+        "processor": f"{os.cpu_count()} cores, {model or platform.machine()}" + (", AVX-512" * ("avx512f" in text)),
+        "threads": torch.get_num_threads(),
+        "load_average_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "niceness": os.nice(0) if hasattr(os, "nice") else 0,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--slow-repeats", type=int, default=3, help="of the torch methods")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/splatting.json"))
     arguments = parser.parse_args()
-    rows = []
-    print(f"{'scene':6} {'task':9} {'px':>4}  {'numba ms':>9} {'(min)':>8} {'torch ms':>9} {'(min)':>8} {'ratio':>6}")
-    for scene, face_px in FACE_PX.items():
-        gaussians = room(face_px)
-        for name, make, px in (
-            ("forward", forward, 512),
-            ("f+b", forward_backward, 512),
-            ("f+b", forward_backward, 256),
-        ):
-            cameras = camera(px)
-            times = interleaved_ms({b: make(gaussians, cameras, b) for b in ("numba", "torch")}, arguments.repeats)
-            row = {"scene": scene, "gaussians": len(gaussians), "task": name, "px": px}
-            for backend, values in times.items():
-                row[f"{backend}_ms_median"] = round(statistics.median(values), 2)
-                row[f"{backend}_ms_min"] = round(min(values), 2)
-            row["ratio_of_medians"] = round(row["torch_ms_median"] / row["numba_ms_median"], 1)
-            if name == "forward":
-                row |= agreement(gaussians, cameras)
-            rows.append(row)
-            print(
-                f"{scene:6} {name:9} {px:4}  {row['numba_ms_median']:9.1f} {row['numba_ms_min']:8.1f} "
-                f"{row['torch_ms_median']:9.1f} {row['torch_ms_min']:8.1f} {row['ratio_of_medians']:6.1f}"
-            )
+    methods = [m for m in METHODS if not missing(m)]
     report = {
-        "command": "python benchmarks/splatting.py",
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
-        "torch": torch.__version__,
-        "rows": rows,
+        "command": f"python benchmarks/splatting.py --repeats {arguments.repeats} "
+        f"--slow-repeats {arguments.slow_repeats}",
+        "machine": machine(),
+        "methods": {m: TITLES[m] + (f" (absent: {missing(m)})" if missing(m) else "") for m in METHODS},
+        "rows": [],
     }
+    for task in TASKS:
+        repeats = {m: arguments.slow_repeats if m in SLOW else arguments.repeats for m in methods}
+        report["rows"].append(measure(*task, repeats))
+        print(table(report).splitlines()[-1] if len(report["rows"]) > 1 else table(report), flush=True)
+    report["same_bits_for_1_2_3_5_threads"] = same_bits()
+    report |= processes(methods)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {arguments.out}")
+    arguments.out.with_suffix(".md").write_text(table(report) + "\n")
+    print(table(report))
+    print(f"written to {arguments.out} and {arguments.out.with_suffix('.md')}")
 
 
 if __name__ == "__main__":
