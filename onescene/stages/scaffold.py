@@ -36,6 +36,7 @@ class ScaffoldConfig:
     network_px: int = 96  # side of the faces that the network sees, a multiple of 32
     turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
     mirror: bool = True  # average with the mirrored panorama too
+    grey: bool = True  # the mirrored copies are shown without colour: light and shape, not hue, tell the distance
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
     sky_threshold: float = 0.7  # a pixel is sky above this probability: ground far away is worse than sky nearby
     sky_factor: float = 1.5  # sky stands this many times beyond the 99th percentile of the ground
@@ -85,6 +86,7 @@ def predict_distance(
         shift = 2 * round(k * size / 2 / config.turns)  # 4 size columns are 360 degrees: a quarter turn is size
         turned = small.roll(shift, dims=-1)
         turned = turned.flip(-1) if mirrored else turned
+        turned = turned.mean(0, keepdim=True).expand(3, -1, -1) if mirrored and config.grey else turned
         out = network(faces_from_panorama(turned, size, config.fov_deg)[None])
         maps = torch.stack((out.log_distance[0], out.sky_logit[0]))
         maps = (maps.flip(-1) if mirrored else maps).roll(-shift // 2, dims=-1)

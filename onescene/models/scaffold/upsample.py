@@ -65,7 +65,7 @@ def sharpen_edges(
     *,
     radius: int = 2,
     threshold: float = 0.25,
-    share: float = 0.5,
+    share: float = 0.7,
     iterations: int = 4,
 ) -> Float[Tensor, "height width"]:
     """Snaps the ramp across a depth edge to its nearer side, so that no curtain hangs between front and back.
