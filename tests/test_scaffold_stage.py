@@ -80,9 +80,12 @@ def test_turning_the_panorama_turns_the_distance(room):
     assert still.shape == (32, 64)
     assert torch.isfinite(turned).all()
     single = scaffold.ScaffoldConfig(network_px=32, turns=1, mirror=False)
-    mirrored = [scaffold.predict_distance(x, network, single)[0] for x in (room.rgb, room.rgb.flip(-1))]
-    both = scaffold.predict_distance(room.rgb, network, scaffold.ScaffoldConfig(network_px=32, turns=1))[0]
-    torch.testing.assert_close(both, (mirrored[0] + mirrored[1].flip(-1)) / 2)
+    grey = room.rgb.mean(0, keepdim=True).expand(3, -1, -1)
+    for colourless, other in ((False, room.rgb), (True, grey)):  # the mirrored copy, with and without its colour
+        mirrored = [scaffold.predict_distance(x, network, single)[0] for x in (room.rgb, other.flip(-1))]
+        config = scaffold.ScaffoldConfig(network_px=32, turns=1, grey=colourless)
+        both = scaffold.predict_distance(room.rgb, network, config)[0]
+        torch.testing.assert_close(both, (mirrored[0] + mirrored[1].flip(-1)) / 2)
 
 
 def test_a_run_gives_one_gaussian_per_owned_pixel(room):
