@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onescene.io.atomic import atomic_path, atomic_write_bytes
 from onescene.models.loading import half_bytes, load_imagenet
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
+from onescene.pipeline.parameters import read_params as read_yaml
 from onescene.training.scaffold import PanoramaSet, StepLog, TrainConfig, TrainState, new_state, train_scaffold
 
 
@@ -27,14 +27,14 @@ class ScaffoldParams(BaseModel):
     data: str | list[str]  # folders made by `onescene data maps|rooms` (twice = twice as often), or "rooms"
     out: str  # folder of this run
     rooms: int = 64  # number of rooms when data is "rooms"
-    steps: int = 5000
-    batch: int = 4
-    lr: float = 1e-3
-    lr_encoder: float = 3e-4
-    warmup_steps: int = 200
-    decay_fraction: float = 0.3
-    ema: float = 0.998
-    seed: int = 0
+    steps: int = TrainConfig.steps
+    batch: int = TrainConfig.batch
+    lr: float = TrainConfig.lr
+    lr_encoder: float = TrainConfig.lr_encoder
+    warmup_steps: int = TrainConfig.warmup_steps
+    decay_fraction: float = TrainConfig.decay_fraction
+    ema: float = TrainConfig.ema
+    seed: int = TrainConfig.seed
     joint: bool = True  # False = each face apart
     fusion: bool = True  # False = without bidirectional fusion
     imagenet: bool = True  # start from ImageNet features
@@ -50,21 +50,13 @@ def read_params(path: str | Path) -> ScaffoldParams:
         FileNotFoundError: no such file.
         ValueError: not YAML, a misspelt key, or a value of the wrong type; the sentence names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"params file not found: {path}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"params file must hold `key: value` lines, got {type(content).__name__}: {path}")
-        return ScaffoldParams(**content)
-    except yaml.YAMLError as error:
-        raise ValueError(f"params file is not YAML: {path}") from error
+        return ScaffoldParams(**read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ValueError(
-            f"{path.name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}"
+            f"{Path(path).name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}"
         ) from error
 
 

@@ -36,7 +36,8 @@ def compare(network: CubeScaffold, data: PanoramaSet) -> Compared:
     """Predicts every panorama of a (small) set; the network is left in the mode it was in."""
     training, size = network.training, network.config.face_px
     network.eval()
-    rgb, log_distance, sky = load_batch(data, range(len(data)))
+    device = next(network.parameters()).device
+    rgb, log_distance, sky = (x.to(device) for x in load_batch(data, range(len(data))))
     faces = faces_from_panorama(rgb, size, network.config.fov_deg)
     predicted = torch.cat([network(one[None]).log_distance for one in faces])
     network.train(training)
