@@ -336,7 +336,7 @@ def test_a_wrong_flag_is_refused(bad, capsys, monkeypatch, more, words):
         (["data", "rooms", "--out", "x", "--count", "0"], "count must be >= 1, got 0"),
         (["data", "maps", "--packs", "none", "--out", "x"], "none"),
         (["data", "maps", "--packs", ".", "--out", "x", "--split", "tst"], "split must be one of"),
-        (["view", "."], "no scene.html"),
+        (["view", "."], r"nothing to show in \.: run `onescene run PHOTO"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -14,14 +14,12 @@ def doctor() -> int:
     """Say what is there, what is missing and what to do. Changes nothing; always exits with 0."""
     from onescene.pipeline.health import examine
 
-    width = 0
     findings = []
     for finding in examine():
         findings.append(finding)
-        width = max(width, 12)
-        typer.echo(f"{finding.state:8} {finding.name:{width}} {finding.text}")
+        typer.echo(f"{finding.state:8} {finding.name:12} {finding.text}")
         if finding.advice:
-            typer.echo(f"{'':8} {'':{width}} -> {finding.advice}")
+            typer.echo(f"{'':8} {'':12} -> {finding.advice}")
     wrong = [f.name for f in findings if f.state == "wrong"]
     typer.echo(f"\nto mend: {', '.join(wrong)}" if wrong else "\nready: `onescene run PHOTO --out DIR`")
     return 0

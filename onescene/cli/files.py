@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-FORMATS = ("ply", "compressed.ply", "spz", "splat", "sog", "glb", "html", "mesh", "points", "colmap")
-AXES = ("opencv", "blender", "unity", "unreal")
-
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -43,25 +40,11 @@ def export(
     ] = None,
 ) -> int:
     """Write the scene of DIR as a file that other programs open."""
-    if format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if axes not in AXES:
-        raise ValueError(f"--axes must be one of {', '.join(AXES)}, got {axes!r}")
-    from onescene.pipeline.export import ExportConfig, default_target, export_scene, scene_of
+    from onescene.pipeline.export import ExportConfig, default_target, export_scene
 
     target = out or default_target(folder, format)
-    if format == "html":
-        from onescene.io import atomic_write_text
-        from onescene.pipeline.steps.finish import files_of_run
-        from onescene.viewer import run_page
-
-        if axes != "opencv" or max_triangles is not None or max_points is not None:
-            raise ValueError("--axes, --max-triangles and --max-points are not for --format html")
-        scene_of(folder)
-        atomic_write_text(target, run_page(files_of_run(folder), title=folder.resolve().name))
-    else:
-        config = ExportConfig(axes=axes, max_triangles=max_triangles, max_points=max_points)
-        export_scene(folder, format, target, config)
+    config = ExportConfig(axes=axes, max_triangles=max_triangles, max_points=max_points)
+    export_scene(folder, format, target, config)
     typer.echo(target)
     return 0
 
@@ -92,21 +75,11 @@ def view(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a
     """Open DIR in the browser: scene, scaffold and panorama, cameras with their pictures, keyframes; offline."""
     import webbrowser
 
-    from onescene.io import atomic_write_text
-    from onescene.pipeline.steps.finish import files_of_run
-    from onescene.viewer import run_page
+    from onescene.pipeline.export import write_page
 
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
     page = folder / "scene.html"
     if not page.is_file():  # a run that is not through yet: what there is
-        files = files_of_run(folder)
-        if not (files.scene or files.scaffold or files.panorama):
-            raise FileNotFoundError(
-                f"no scene.html in {folder} and nothing to make it from: run `onescene run PHOTO --out {folder}`"
-            )
-        page = folder / "view.html"
-        atomic_write_text(page, run_page(files, title=folder.resolve().name))
+        page = write_page(folder, folder / "view.html")
     opened = webbrowser.open(page.resolve().as_uri())
     typer.echo(page if opened else f"{page} (no browser was found: open this file in one)")
     return 0

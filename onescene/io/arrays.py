@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Integer
 from scipy.special import expit, logit
 
 from onescene.types import Gaussians
@@ -30,7 +30,7 @@ LOGIT_LIMIT = 20.0  # opacities 0 and 1 become -+20; sigmoid(20) is 1 in float32
 # 1 | y z x | xy yz zz xz xx-yy | y(3xx-yy) xyz y(4zz-..) z(2zz-..) x(4zz-..) z(xx-yy) x(xx-3yy)
 _SH_TURN_SIGNS = np.float32([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
 _TURN_QUAT_SIGNS = np.float32([1, 1, -1, -1])
-_TURN_SIGNS = np.float32([1, -1, -1])
+TURN_SIGNS = np.float32([1, -1, -1])  # of places, in the same turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +82,23 @@ def turned_about_x(arrays: GaussianArrays) -> GaussianArrays:
     Colours turn too: each spherical harmonic is odd or even in (y, z).
     """
     return GaussianArrays(
-        means=arrays.means * _TURN_SIGNS,
+        means=arrays.means * TURN_SIGNS,
         quats=arrays.quats * _TURN_QUAT_SIGNS,
         scales=arrays.scales,
         opacities=arrays.opacities,
         sh=arrays.sh * _SH_TURN_SIGNS[: arrays.sh.shape[1], None],
     )
+
+
+def quats_from_three(
+    others: Float[np.ndarray, "n 3"], largest: Integer[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n 4"]:
+    """Unit quaternions out of three components, in order, and the place of the fourth, the largest, which is > 0."""
+    quats = np.empty((len(others), 4), np.float32)
+    kept = np.arange(4) != largest[:, None]
+    quats[kept] = others.reshape(-1)
+    quats[~kept] = np.sqrt(np.maximum(0, 1 - (others**2).sum(axis=1)))
+    return quats
 
 
 def note_cut_degree(source: str | os.PathLike, degree: int) -> None:

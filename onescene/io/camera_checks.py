@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.rotations import matrix_from_quaternion
+from onescene.io.arrays import MAX_LENGTH
 from onescene.types import Cameras
 
 RIGID_TOLERANCE = 1e-3  # of R R^T against 1: files keep as few as four digits
 MAX_SIDE_PX = 1 << 20
-_LARGEST = 1e17  # positions and focal lengths; their squares are finite in float32
 Pinhole = tuple[float, float, float, float]  # fx, fy, cx, cy [px]
 # Camera axes with y up and z backward (OpenGL, nerfstudio) <-> y down and z forward (OpenCV); the world stays.
 OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
@@ -50,7 +50,7 @@ def checked_cameras(
         raise ValueError(f"{source} must hold at least one camera, got none")
     for i, (matrix, pinhole) in enumerate(zip(world_from_cam.double(), pinholes, strict=True)):
         _check_rigid(matrix, f"{source}: camera {i}")
-        if not all(abs(value) < _LARGEST for value in pinhole):
+        if not all(abs(value) < MAX_LENGTH for value in pinhole):
             raise ValueError(f"{source}: camera {i} must have finite intrinsics, got {list(pinhole)}")
         if min(pinhole[:2]) <= 0:
             raise ValueError(f"{source}: camera {i} must have positive focal lengths, got {list(pinhole[:2])}")
@@ -93,7 +93,7 @@ def rotations_from_quats(
 
 def _check_rigid(matrix: Tensor, subject: str) -> None:
     """Raises a sentence unless a 4x4 matrix is a rotation and a shift."""
-    if not (matrix.abs() < _LARGEST).all():  # a NaN is not smaller
+    if not (matrix.abs() < MAX_LENGTH).all():  # a NaN is not smaller
         raise ValueError(f"{subject} must have a finite matrix, got {matrix.tolist()}")
     if (matrix[3] - torch.tensor([0, 0, 0, 1])).abs().max() > 1e-6:
         raise ValueError(f"{subject} must have the last row 0 0 0 1, got {matrix[3].tolist()}")

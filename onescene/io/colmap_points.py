@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from onescene.geometry.surface import PointCloud
+from onescene.io.arrays import MAX_LENGTH
 from onescene.io.colmap_records import FileBytes, numbered_lines, unreadable
 
 # id, xyz, rgb, reprojection error, length of the track
 _RECORD = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")])
-_LONGEST = 1e17  # coordinates; their squares are finite in float32
 _TRACK_BYTES = 8  # an image and a point of it
 
 
@@ -39,7 +39,7 @@ def read_points_file(path: Path) -> PointCloud:
         ValueError: truncated, a line that can not be read, a coordinate that is not finite.
     """
     xyz, rgb = (_binary_points if path.suffix == ".bin" else _text_points)(path)
-    bad = np.flatnonzero(~(np.abs(xyz) <= _LONGEST).all(axis=1))  # a NaN is not smaller
+    bad = np.flatnonzero(~(np.abs(xyz) <= MAX_LENGTH).all(axis=1))  # a NaN is not smaller
     if len(bad):
         raise ValueError(f"{path}: every value must be finite, got {xyz[bad[0]].tolist()} in point {bad[0]}")
     return PointCloud(xyz=torch.from_numpy(xyz).float(), rgb=torch.from_numpy(rgb).float() / 255)

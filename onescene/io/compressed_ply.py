@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from onescene.io.arrays import GaussianArrays, scales_from_logs
+from onescene.io.arrays import GaussianArrays, quats_from_three, scales_from_logs
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply_header import PlyHeader, read_ply_element
 from onescene.types import SH_C0
@@ -175,7 +175,7 @@ def _pack_rotation(quats: np.ndarray) -> np.ndarray:
     largest = np.abs(quats).argmax(axis=1)
     rows = np.arange(len(quats))
     quats = quats * np.where(quats[rows, largest] < 0, -1, 1)[:, None]  # q and -q turn alike
-    others = quats[_other_components(largest)].reshape(-1, 3)
+    others = quats[np.arange(4) != largest[:, None]].reshape(-1, 3)
     a, b, c = _levels(others / np.sqrt(2) + 0.5, 10).T
     return largest.astype(np.uint32) << 30 | a << 20 | b << 10 | c
 
@@ -184,16 +184,7 @@ def _unpack_rotation(packed: np.ndarray) -> np.ndarray:
     """The inverse of :func:`_pack_rotation`."""
     others = np.stack([packed >> shift & 1023 for shift in (20, 10, 0)], axis=1) / 1023
     others = (others - 0.5) * np.sqrt(2)
-    mask = _other_components(packed >> 30)
-    quats = np.empty((len(packed), 4), np.float32)
-    quats[mask] = others.reshape(-1)
-    quats[~mask] = np.sqrt(np.maximum(0, 1 - (others**2).sum(axis=1)))
-    return quats
-
-
-def _other_components(largest: np.ndarray) -> np.ndarray:
-    """Mask [N, 4] of the three components that are not the largest."""
-    return np.arange(4) != largest[:, None]
+    return quats_from_three(others, packed >> 30)
 
 
 def _curve_order(means: np.ndarray) -> np.ndarray:

@@ -18,15 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from onescene.geometry.surface import SurfaceMesh
+from onescene.io.arrays import MAX_LENGTH, TURN_SIGNS
 from onescene.io.gltf import DAMAGES, ELEMENT_ARRAY_BUFFER, TRIANGLES, Glb, GlbWriter, read_glb_file
 from onescene.io.sources import existing_file, suffix_of
 
-_TURN_SIGNS = np.float32([1, -1, -1])
 _UNLIT = "KHR_materials_unlit"
 _JPEG_QUALITY = 92
 _MAX_TEXTURE_PIXELS = 32 << 20
 _LINEAR, _MIPMAPS, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
-_LONGEST = 1e17  # coordinates; their squares are finite in float32
 
 
 def save_mesh(mesh: SurfaceMesh, texture: Float[Tensor, "3 height width"], path: str | os.PathLike) -> Path:
@@ -48,7 +47,7 @@ def save_mesh(mesh: SurfaceMesh, texture: Float[Tensor, "3 height width"], path:
         raise ValueError(f"a mesh must be written to .glb, got {Path(path).name!r}")
     _check(mesh, "mesh")
     file = GlbWriter()
-    vertices = mesh.vertices.detach().cpu().float().numpy() * _TURN_SIGNS
+    vertices = mesh.vertices.detach().cpu().float().numpy() * TURN_SIGNS
     attributes = {
         "POSITION": file.add_array(vertices, bounds=True),
         "TEXCOORD_0": file.add_array(mesh.uv.detach().cpu().float().numpy()),
@@ -99,7 +98,7 @@ def _mesh(file: Glb) -> SurfaceMesh:
         raise ValueError(f"{file.source} moves its mesh by a node, which is not supported")
     named = primitives[0]["attributes"]
     with np.errstate(invalid="ignore"):  # a NaN is refused later
-        vertices = file.array(named["POSITION"], "POSITION", 3, ("f4",)) * _TURN_SIGNS
+        vertices = file.array(named["POSITION"], "POSITION", 3, ("f4",)) * TURN_SIGNS
     uv = file.array(named["TEXCOORD_0"], "TEXCOORD_0", 2, ("f4",), len(vertices))
     indices = file.array(primitives[0]["indices"], "indices", 1, ("u4", "u2", "u1"))[:, 0].astype(np.int64)
     if len(indices) % 3:
@@ -142,7 +141,7 @@ def _check(mesh: SurfaceMesh, subject: str) -> None:
     if len(mesh.faces) == 0 or len(mesh.vertices) == 0:
         raise ValueError(f"{subject} must hold at least one triangle, got none")
     for name in ("vertices", "uv"):
-        bad = ~(getattr(mesh, name).abs() <= _LONGEST)
+        bad = ~(getattr(mesh, name).abs() <= MAX_LENGTH)
         if bad.any():
             raise ValueError(f"{subject}: every value must be finite, got {name} in vertex {int(bad.nonzero()[0, 0])}")
     lowest, highest = int(mesh.faces.min()), int(mesh.faces.max())

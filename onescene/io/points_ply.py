@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from onescene.geometry.surface import PointCloud
+from onescene.io.arrays import MAX_LENGTH
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply_header import PlyHeader, read_ply_element, read_ply_header
 from onescene.io.sources import existing_file, suffix_of
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 _XYZ, _RGB = ("x", "y", "z"), ("red", "green", "blue")
-_LONGEST = 1e17  # coordinates; their squares are finite in float32
 
 
 def save_points(points: PointCloud, path: str | os.PathLike) -> Path:
@@ -80,6 +80,6 @@ def _check(points: PointCloud, subject: str) -> None:
     if len(points.xyz) == 0 or len(points.xyz) != len(points.rgb):
         raise ValueError(f"{subject} must hold a colour for each of at least one point, got {len(points.xyz)} points")
     for name in ("xyz", "rgb"):
-        bad = ~(getattr(points, name).abs() <= _LONGEST)
+        bad = ~(getattr(points, name).abs() <= MAX_LENGTH)
         if bad.any():
             raise ValueError(f"{subject}: every value must be finite, got {name} in point {int(bad.nonzero()[0, 0])}")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from onescene.io.arrays import GaussianArrays, scales_from_logs
+from onescene.io.arrays import GaussianArrays, quats_from_three, scales_from_logs
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes
 
@@ -120,11 +120,7 @@ def _rotations(rgba: np.ndarray) -> np.ndarray:
     if (largest < 0).any():
         raise ValueError("a rotation does not say which component it leaves out")
     others = (rgba[:, :3] / 255.0 - 0.5) * np.sqrt(2)
-    quats = np.empty((len(rgba), 4), np.float32)
-    mask = np.arange(4) != largest[:, None]
-    quats[mask] = others.reshape(-1)
-    quats[~mask] = np.sqrt(np.maximum(0, 1 - (others**2).sum(axis=1)))
-    return quats
+    return quats_from_three(others, largest)
 
 
 def _rest(part: dict[str, Any] | None, count: int, pixels: Pixels) -> np.ndarray:

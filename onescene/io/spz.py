@@ -18,7 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from onescene.io.arrays import MAX_DEGREE, GaussianArrays, note_cut_degree, scales_from_logs, turned_about_x
+from onescene.io.arrays import (
+    MAX_DEGREE,
+    GaussianArrays,
+    note_cut_degree,
+    quats_from_three,
+    scales_from_logs,
+    turned_about_x,
+)
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes, read_converted_ply
 
@@ -164,11 +171,7 @@ def _rotations(raw: np.ndarray) -> np.ndarray:
     largest = (packed >> 30).astype(np.int64)
     parts = np.stack([packed >> shift & 1023 for shift in (20, 10, 0)], axis=1)
     others = np.where(parts >> 9, -1, 1) * (parts & 511) * (np.sqrt(0.5) / 511)  # a sign and 9 bits
-    xyzw = np.empty((len(raw), 4))
-    mask = np.arange(4) != largest[:, None]
-    xyzw[mask] = others.reshape(-1)
-    xyzw[~mask] = np.sqrt(np.maximum(0, 1 - (others**2).sum(axis=1)))
-    return np.roll(xyzw, 1, axis=1).astype(np.float32)
+    return np.roll(quats_from_three(others, largest), 1, axis=1)
 
 
 def _read_version_4(data: bytes, path: Path) -> GaussianArrays:

@@ -1,4 +1,4 @@
-"""Export: the scene of a run as a file that other programs open, or as a folder that they train from."""
+"""Export: the scene of a run as a file that other programs open, a page for a browser, or a folder to train from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from onescene.geometry.axes import Axes, axes_named, move_gaussians, move_points
 from onescene.geometry.cubemap import face_cameras
 from onescene.geometry.surface import MeshConfig, PointCloud, mesh_from_distance, points_from_distance
-from onescene.io.atomic import atomic_folder
+from onescene.io.atomic import atomic_folder, atomic_write_text
 from onescene.io.cameras import load_camera_file
 from onescene.io.colmap import write_colmap_groups
 from onescene.io.gaussians import load_gaussians, save_gaussians
@@ -36,11 +36,12 @@ from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import read_record
 from onescene.stages.views import ViewsConfig
 from onescene.types import Cameras
+from onescene.viewer import RunFiles, run_page
 
 GAUSSIANS = ("ply", "compressed.ply", "spz", "splat", "sog", "glb")
-FORMATS = (*GAUSSIANS, "mesh", "points", "colmap")
+FORMATS = (*GAUSSIANS, "html", "mesh", "points", "colmap")
 _TARGETS = {"mesh": "mesh.glb", "points": "points.ply", "colmap": "colmap"}
-_OWN_AXES = ("spz", "glb", "mesh", "colmap")  # the format itself says where its axes point
+_OWN_AXES = ("spz", "glb", "html", "mesh", "colmap")  # the format itself says where its axes point
 _POINTS = {"points": 500_000, "colmap": 100_000}  # where nobody says how many
 
 
@@ -63,7 +64,8 @@ def export_scene(out: Path, format: str, target: Path, config: ExportConfig = Ex
 
     Args:
         out: The run's folder.
-        format: One of ``FORMATS``: Gaussians in a file format, ``mesh`` and ``points`` of the distance map, ``colmap``.
+        format: One of ``FORMATS``: Gaussians in a file format, a page, ``mesh`` and ``points`` of the distance map, or
+            ``colmap``.
         target: The file, or the folder for ``colmap``.
         config: Axes and budgets.
 
@@ -75,8 +77,27 @@ def export_scene(out: Path, format: str, target: Path, config: ExportConfig = Ex
     axes = _checked(format, target, config)
     if format in GAUSSIANS:
         return save_gaussians(move_gaussians(load_gaussians(scene_of(out)), axes), target)
+    if format == "html":
+        scene_of(out)
+        return write_page(out, target)
     write: dict[str, Callable] = {"mesh": _write_mesh, "points": _write_points, "colmap": _write_colmap}
     return write[format](out, target, config)
+
+
+def write_page(out: Path, target: Path) -> Path:
+    """Writes the page of what a run has made so far, be it only a panorama; returns ``target``.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing in it that a page shows.
+    """
+    _must_be_a_folder(out)
+    places = {"scene": scene_file, "scaffold": scaffold_file, "panorama": panorama_file, "cameras": cameras_file}
+    found = {name: path for name, place in places.items() if (path := place(out)).is_file()}
+    if not found.keys() - {"cameras"}:
+        raise FileNotFoundError(f"nothing to show in {out}: run `onescene run PHOTO --out {out}` first")
+    pictures = sorted(cameras_file(out).parent.glob("[0-9][0-9][0-9]*.png"))
+    files = RunFiles(**found, images=tuple(pictures))
+    return atomic_write_text(target, run_page(files, title=out.resolve().name))
 
 
 def scene_of(out: Path) -> Path:
@@ -85,8 +106,7 @@ def scene_of(out: Path) -> Path:
     Raises:
         FileNotFoundError: no such folder, or no scene in it.
     """
-    if not out.is_dir():
-        raise FileNotFoundError(f"no such folder: {out}")
+    _must_be_a_folder(out)
     for path in (scene_file(out), scaffold_file(out)):
         if path.is_file():
             return path
@@ -96,7 +116,7 @@ def scene_of(out: Path) -> Path:
 def _checked(format: str, target: Path, config: ExportConfig) -> Axes:
     """The axes to write in, once format, target and settings fit each other."""
     if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}")
     suffix = Path(_TARGETS.get(format, f"x.{format}")).name.partition(".")[2]
     if suffix and not target.name.lower().endswith(f".{suffix}"):
         raise ValueError(f"--out must end in .{suffix} for --format {format}, got {target.name}")
@@ -113,14 +133,23 @@ def _checked(format: str, target: Path, config: ExportConfig) -> Axes:
     return axes
 
 
-def _surface(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Panorama and distance map of a run."""
+def _must_be_a_folder(out: Path) -> None:
     if not out.is_dir():
         raise FileNotFoundError(f"no such folder: {out}")
-    for path in (panorama_file(out), distance_file(out)):
-        if not path.is_file():
-            raise FileNotFoundError(f"no {path.relative_to(out)} in {out}: run `onescene run PHOTO --out {out}` first")
-    return load_panorama(panorama_file(out), max_height_px=PANORAMA_MAX_PX), load_distance(distance_file(out))
+
+
+def _made(out: Path, path: Path) -> Path:
+    """A file of a run, once it is there."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.relative_to(out)} in {out}: run `onescene run PHOTO --out {out}` first")
+    return path
+
+
+def _surface(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Panorama and distance map of a run."""
+    _must_be_a_folder(out)
+    panorama, distance = _made(out, panorama_file(out)), _made(out, distance_file(out))
+    return load_panorama(panorama, max_height_px=PANORAMA_MAX_PX), load_distance(distance)
 
 
 def _write_mesh(out: Path, target: Path, config: ExportConfig) -> Path:
@@ -152,12 +181,7 @@ def _write_colmap(out: Path, target: Path, config: ExportConfig) -> Path:
         raise FileExistsError(f"--out must be a new folder or an earlier export, but {target} holds something else")
     points = _points(out, "colmap", config)
     anchors, views = _anchor_views(out), _novel_views(out)
-    sources = anchors[0] | views[0]
-    for source in sources.values():
-        if not source.is_file():
-            raise FileNotFoundError(
-                f"no {source.relative_to(out)} in {out}: run `onescene run PHOTO --out {out}` first"
-            )
+    sources = {name: _made(out, source) for name, source in (anchors[0] | views[0]).items()}
     holes = cameras_file(out).with_name(HOLES_FILE)
     with atomic_folder(target) as folder:
         (folder / "images").mkdir()
@@ -173,9 +197,7 @@ def _write_colmap(out: Path, target: Path, config: ExportConfig) -> Path:
 def _anchor_views(out: Path) -> tuple[dict[str, Path], Cameras]:
     """Files of the anchors by their names in the export, and their cameras."""
     files = anchor_files(out)
-    first = next(iter(files.values()))
-    if not first.is_file():
-        raise FileNotFoundError(f"no {first.relative_to(out)} in {out}: run `onescene run PHOTO --out {out}` first")
+    first = _made(out, next(iter(files.values())))
     record = read_record(out, ANCHORS)
     known = record.made_from.get("parameters", {}) if record else {}
     fov_deg = float(known.get("anchor_fov_deg", RunSettings().anchor_fov_deg))

@@ -58,14 +58,6 @@ def page_step(out: Path) -> Step:
     )
 
 
-def files_of_run(out: Path) -> RunFiles:
-    """The parts of a page that a run has made so far."""
-    parts = {"scene": scene_file, "scaffold": scaffold_file, "panorama": panorama_file, "cameras": cameras_file}
-    found = {name: path for name, place in parts.items() if (path := place(out)).is_file()}
-    pictures = sorted(cameras_file(out).parent.glob("[0-9][0-9][0-9]*.png"))
-    return RunFiles(**found, images=tuple(pictures))
-
-
 def film_step(out: Path, settings: RunSettings) -> Step:
     """``flythrough.mp4``: the fitted scene along the cameras of step 04."""
 
