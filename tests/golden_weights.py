@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def golden_weight(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -24,6 +27,13 @@ def golden_weight(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
 def golden_weights(shapes: dict[str, list[int]], seed: int, tied: dict[str, str] | None = None) -> dict[str, Tensor]:
     """All parameters of a manifest; a tied key has the values of the key that it is tied to."""
     return {k: golden_weight((tied or {}).get(k, k), tuple(shape), seed) for k, shape in shapes.items()}
+
+
+def fill(network: Network, tied: dict[str, str] | None = None) -> Network:
+    """The network with the rule's weights at seed 0, in evaluation mode: every parameter matters."""
+    shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
+    network.load_state_dict(golden_weights(shapes, 0, tied))
+    return network.eval()
 
 
 def read_golden(path: Path) -> tuple[dict, dict[str, Tensor], dict[str, Tensor]]:

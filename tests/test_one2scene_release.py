@@ -2,16 +2,12 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from golden_adapters import one2scene_scaffold
-from golden_weights import golden_weights, read_golden, relative_l2
-from test_vggt import waves
+from golden_weights import fill, read_golden, relative_l2
+from test_vggt import run_untyped, waves
 from torch.testing import assert_close
 
 from onescene.geometry.cubemap import world_from_face
@@ -56,9 +52,7 @@ def cameras(face_px: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="module")
 def tiny() -> ReleaseScaffold:
     """A network with the golden rule's weights: every parameter matters."""
-    network = ReleaseScaffold(TINY).eval()
-    network.load_state_dict(golden_weights({k: list(v.shape) for k, v in network.state_dict().items()}, 0, TIED))
-    return network
+    return fill(ReleaseScaffold(TINY), TIED)
 
 
 @pytest.fixture(scope="module")
@@ -194,12 +188,7 @@ with torch.no_grad():
 
 
 def test_it_compiles_into_one_graph():
-    """As for VGGT: in a process of its own, because the shape checker of the tests cannot be traced."""
-    tests = Path(__file__).parent
-    environment = {k: v for k, v in os.environ.items() if k != "ONESCENE_TYPECHECK"}
-    environment["PYTHONPATH"] = os.pathsep.join((str(tests.parent), str(tests)))
-    done = subprocess.run([sys.executable, "-c", COMPILES], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_untyped(COMPILES)
 
 
 @pytest.mark.usefixtures("shapes_unchecked")

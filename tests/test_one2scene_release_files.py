@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from golden_weights import golden_weights
+from golden_weights import fill
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_one2scene_release import TIED, TINY
@@ -35,15 +35,12 @@ def vggt_state() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def release_state() -> dict[str, torch.Tensor]:
-    shapes = {k: list(v.shape) for k, v in ReleaseScaffold(TINY).state_dict().items()}
-    return golden_weights(shapes, 0, TIED)
+    return fill(ReleaseScaffold(TINY), TIED).state_dict()
 
 
 def test_a_lightning_checkpoint_of_the_release(tmp_path, capsys, release_state):
     """With its prefix, its tied tensors and the rest of a training's state; converted to what the network loads."""
-    network = ReleaseScaffold(TINY)
-    network.load_state_dict(release_state)
-    state = {KEY_PREFIX + k: v for k, v in network.state_dict().items()}
+    state = {KEY_PREFIX + k: v for k, v in release_state.items()}
     torch.save({"state_dict": state, "epoch": 3, "optimizer_states": [{"lr": 1e-4}]}, tmp_path / "scaffold.ckpt")
     out = tmp_path / "scaffold.safetensors"
     assert main(["models", "check", str(tmp_path / "scaffold.ckpt"), "--convert", str(out)]) == 0

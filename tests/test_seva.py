@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import TYPECHECK
 from golden_adapters import seva
-from golden_weights import golden_weights, read_golden, relative_l2
+from golden_weights import fill, read_golden, relative_l2
 from torch.testing import assert_close
 
 from onescene.models.seva import PAPER, SMALL, SevaConfig, SevaUNet
@@ -48,9 +48,7 @@ def inputs(config: SevaConfig, scenes: int = 1, hw: tuple[int, int] = (4, 6)) ->
 
 def filled(config: SevaConfig) -> SevaUNet:
     """A network with the golden rule's weights: every parameter matters."""
-    network = SevaUNet(config).eval()
-    network.load_state_dict(golden_weights({k: list(v.shape) for k, v in network.state_dict().items()}, seed=0))
-    return network
+    return fill(SevaUNet(config))
 
 
 # --- the public network ----------------------------------------------------------------------------------------------

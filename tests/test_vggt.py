@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden_adapters import vggt
-from golden_weights import golden_weights, read_golden, relative_l2
+from golden_weights import fill, read_golden, relative_l2
 from torch import nn
 from torch.testing import assert_close
 
@@ -44,9 +44,7 @@ def waves(frames: int, hw: tuple[int, int]) -> torch.Tensor:
 
 def filled(config: VGGTConfig) -> VGGT:
     """A network with the golden rule's weights: every parameter matters."""
-    network = VGGT(config).eval()
-    network.load_state_dict(golden_weights({k: list(v.shape) for k, v in network.state_dict().items()}, seed=0))
-    return network
+    return fill(VGGT(config))
 
 
 def test_the_stored_outputs(golden_file):
@@ -211,16 +209,18 @@ with torch.no_grad():
 """
 
 
-def test_it_compiles_into_one_graph():
-    """No branch of the forward pass depends on values: a break in the graph would raise.
-
-    In a process of its own, because the shape checker of the tests cannot be traced.
-    """
+def run_untyped(source: str) -> None:
+    """Runs Python in a process of its own without the shape checker of the tests, which cannot be traced."""
     tests = Path(__file__).parent
     environment = {k: v for k, v in os.environ.items() if k != "ONESCENE_TYPECHECK"}
     environment["PYTHONPATH"] = os.pathsep.join((str(tests.parent), str(tests)))
-    done = subprocess.run([sys.executable, "-c", COMPILES], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_it_compiles_into_one_graph():
+    """No branch of the forward pass depends on values: a break in the graph would raise."""
+    run_untyped(COMPILES)
 
 
 def test_bfloat16_stays_near():

@@ -108,6 +108,21 @@ class KeyReport:
         """Whether every key and shape agrees."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
+    def refuse_misfit(self, name: str, source: str | Path) -> None:
+        """Refuses weights that do not fit.
+
+        Args:
+            name: Of the network.
+            source: Where the weights are from.
+
+        Raises:
+            ValueError: a key or shape differs; the sentence counts them and names the first of each kind.
+        """
+        if not self.fits:
+            kinds = {k.replace("_", " "): keys for k, keys in vars(self).items() if keys}
+            parts = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in kinds.items()]
+            raise ValueError(f"weights do not fit {name}: {', '.join(parts)} in {source}")
+
 
 def compare_keys(network: nn.Module, tensors: dict[str, Tensor]) -> KeyReport:
     """Compares a file's tensors with a network's, by name and shape."""
@@ -130,11 +145,7 @@ def load_into(network: nn.Module, path: str | Path) -> None:
         ValueError: a key or shape differs; the sentence names the first of each.
     """
     tensors = read_state_dict(path)
-    report = compare_keys(network, tensors)
-    if not report.fits:
-        first = [(name, getattr(report, name)) for name in ("missing", "unexpected", "wrong_shape")]
-        parts = [f"{len(keys)} {name.replace('_', ' ')} (first: {keys[0]})" for name, keys in first if keys]
-        raise ValueError(f"weights do not fit {type(network).__name__}: {', '.join(parts)} in {path}")
+    compare_keys(network, tensors).refuse_misfit(type(network).__name__, path)
     network.load_state_dict(tensors)
 
 
@@ -212,8 +223,6 @@ def load_imagenet(encoder: EfficientNetLite0) -> WeightFile:
             if re.match(pattern, key):
                 state[re.sub(pattern, name, key)] = value
                 break
-    report = compare_keys(encoder, state)
-    if not report.fits:
-        raise ValueError(f"ImageNet weights do not fit EfficientNet-Lite0: {report}")
+    compare_keys(encoder, state).refuse_misfit("EfficientNet-Lite0", path)
     encoder.load_state_dict(state)
     return WeightFile("efficientnet-lite0-imagenet", path, sha256_of(path), "Apache-2.0 (upstream)")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onescene.models.vggt.dpt import Refine
+from onescene.models.vggt.dpt import Refine, resize_layers
 
 FEATURES = 256  # channels of both heads; they do not scale with the backbone
 _MAPS = (96, 192, 384, 768)  # of the four maps, fine to coarse
@@ -28,10 +28,6 @@ class _Scratch(nn.Module):
             setattr(self, f"refinenet{i}", Refine(FEATURES, relu_skip=False))
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-
-
 class ReleaseDPT(nn.Module):
     """What both heads share: four lists of tokens become one map at half the image's size.
 
@@ -42,14 +38,9 @@ class ReleaseDPT(nn.Module):
 
     def __init__(self, dims: Sequence[int], head: nn.Sequential) -> None:
         super().__init__()
-        resize = (
-            [nn.ConvTranspose2d(_MAPS[0], _MAPS[0], 4, stride=4)],
-            [nn.ConvTranspose2d(_MAPS[1], _MAPS[1], 2, stride=2)],
-            [],
-            [nn.Conv2d(_MAPS[3], _MAPS[3], 3, stride=2, padding=1)],
-        )
         self.act_postprocess = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(dim, n, 1), *layers) for dim, n, layers in zip(dims, _MAPS, resize, strict=True)
+            nn.Sequential(nn.Conv2d(dim, n, 1), resize)
+            for dim, n, resize in zip(dims, _MAPS, resize_layers(_MAPS), strict=True)
         )
         self.scratch = _Scratch()
         self.head = head
@@ -110,4 +101,5 @@ class GaussianHead(nn.Module):
         grid_hw: tuple[int, int],
     ) -> Float[Tensor, "n c height width"]:
         """Raw output; ``images`` as the backbone sees them."""
-        return self.dpt.head(_twice(self.dpt.fuse(tokens, grid_hw)) + self.dpt.input_merger(images))
+        x = F.interpolate(self.dpt.fuse(tokens, grid_hw), size=images.shape[-2:], mode="bilinear", align_corners=True)
+        return self.dpt.head(x + self.dpt.input_merger(images))

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.geometry.cubemap import face_directions, face_intrinsics
+from onescene.geometry.rotations import quaternion_from_matrix
 from onescene.types import SH_C0, Gaussians
 
 
@@ -66,26 +67,6 @@ def surface_normals(
     return normal * -torch.sign((normal * rays).sum(-1, keepdim=True))
 
 
-def _quats_from_axes(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """wxyz of the rotation whose columns are three orthonormal axes."""
-    m = torch.stack((x, y, z), dim=-1)
-    diagonal = m.diagonal(dim1=-2, dim2=-1)
-    signs = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=m.dtype, device=m.device)
-    square = (1 + diagonal @ signs.T).clamp_min(0)  # 4 w^2, 4 x^2, 4 y^2, 4 z^2
-    a, b, c = m[..., 2, 1], m[..., 0, 2], m[..., 1, 0]
-    d, e, f = m[..., 1, 2], m[..., 2, 0], m[..., 0, 1]
-    rows = (
-        (square[..., 0], a - d, b - e, c - f),
-        (a - d, square[..., 1], c + f, b + e),
-        (b - e, c + f, square[..., 2], a + d),
-        (c - f, b + e, a + d, square[..., 3]),
-    )
-    candidates = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-    best = square.argmax(-1)
-    chosen = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4))[..., 0, :]
-    return F.normalize(chosen, dim=-1)
-
-
 def lift_faces(
     faces: Float[Tensor, "6 3 face face"],
     distance: Float[Tensor, "6 face face"],
@@ -126,7 +107,7 @@ def lift_faces(
     rgb = faces.permute(0, 2, 3, 1)[keep]
     return Gaussians(
         means=rays * d[:, None],
-        quats=_quats_from_axes(tangent, torch.linalg.cross(normal, tangent), normal),
+        quats=quaternion_from_matrix(torch.stack((tangent, torch.linalg.cross(normal, tangent), normal), dim=-1)),
         scales=scales,
         opacities=torch.full_like(d, config.opacity),
         sh=((rgb - 0.5) / SH_C0)[:, None],

@@ -153,10 +153,14 @@ class TransformerBlock(nn.Module):
         self.attn2 = Attention(dim, heads, adapters, context_dim)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
+    def attended(self, x: Tensor, context: Tensor, mask: Tensor | None, scope: Scope) -> Tensor:
+        """Tokens after both attentions."""
+        x = x + self.attn1(self.norm1(x), mask, scope)
+        return x + self.attn2.cross(self.norm2(x), context, mask, scope)
+
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, scope: Scope) -> Tensor:
         """Tokens to tokens."""
-        x = x + self.attn1(self.norm1(x), mask, scope)
-        x = x + self.attn2.cross(self.norm2(x), context, mask, scope)
+        x = self.attended(x, context, mask, scope)
         return x + self.ff(self.norm3(x), mask)
 
 
@@ -164,20 +168,14 @@ class TimeMixBlock(TransformerBlock):
     """The same along time, after a feed-forward of its own; what it returns is to be added, its last layer is not."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, adapters: Adapters, dropout: float) -> None:
-        nn.Module.__init__(self)
+        super().__init__(dim, heads, context_dim, adapters, dropout)
         self.norm_in = nn.LayerNorm(dim)
         self.ff_in = FeedForward(dim, adapters, dropout)
-        self.attn1 = Attention(dim, heads, adapters)
-        self.ff = FeedForward(dim, adapters, dropout)
-        self.attn2 = Attention(dim, heads, adapters, context_dim)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, scope: Scope) -> Tensor:
         """Tokens to an update of them."""
         x = x + self.ff_in(self.norm_in(x), mask)
-        x = x + self.attn1(self.norm1(x), mask, scope)
-        x = x + self.attn2.cross(self.norm2(x), context, mask, scope)
-        return self.ff(self.norm3(x), mask)
+        return self.ff(self.norm3(self.attended(x, context, mask, scope)), mask)
 
 
 class MultiviewTransformer(nn.Module):

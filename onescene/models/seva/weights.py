@@ -46,7 +46,7 @@ def load_seva(path: str | Path, config: SevaConfig = PAPER) -> SevaUNet:
     rank = len(tensors[_ADAPTER]) if _ADAPTER in tensors else 0
     with torch.device("meta"):
         network = SevaUNet(replace(config, lora_rank=rank))
-    _check(network, tensors, str(path))
+    compare_keys(network, tensors).refuse_misfit("SEVA", path)
     network.load_state_dict(tensors, assign=True)
     return network.eval()
 
@@ -69,11 +69,3 @@ def add_adapters(plain: SevaUNet, rank: int = 8, alpha: float = 4.0) -> SevaUNet
     network.load_state_dict({**plain.state_dict(), **{k: v.to(like) for k, v in fresh.items()}}, assign=True)
     train_adapters_only(network)
     return network
-
-
-def _check(network: SevaUNet, tensors: dict[str, Tensor], source: str) -> None:
-    report = compare_keys(network, tensors)
-    problems = [(n, getattr(report, n)) for n in ("missing", "unexpected", "wrong_shape")]
-    if not report.fits:
-        parts = [f"{len(keys)} {name.replace('_', ' ')} (first: {keys[0]})" for name, keys in problems if keys]
-        raise ValueError(f"weights do not fit SEVA: {', '.join(parts)} in {source}")

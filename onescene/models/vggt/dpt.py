@@ -1,6 +1,6 @@
 """DPT heads: features of four layers of a transformer, put together coarse to fine into a dense map.
 
-:class:`Refine` is shared with the release's scaffold; :class:`DPTHead` is VGGT's.
+What :class:`Refine` and :func:`resize_layers` do is shared with the release's scaffold; :class:`DPTHead` is VGGT's.
 """
 
 from __future__ import annotations
@@ -85,6 +85,16 @@ def plane_code(grid_hw: tuple[int, int], channels: int, aspect: float, like: Ten
     return torch.cat((across, down)).to(like)
 
 
+def resize_layers(channels: Sequence[int]) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """What brings four maps of one size to 4, 2, 1 and 1/2 times that size, fine to coarse."""
+    return (
+        nn.ConvTranspose2d(channels[0], channels[0], 4, stride=4),
+        nn.ConvTranspose2d(channels[1], channels[1], 2, stride=2),
+        nn.Identity(),
+        nn.Conv2d(channels[3], channels[3], 3, stride=2, padding=1),
+    )
+
+
 class _Scratch(nn.Module):
     """Convolutions of a DPT head under the names that its files use."""
 
@@ -122,14 +132,7 @@ class DPTHead(nn.Module):
         self.patch_px = patch_px
         self.norm = nn.LayerNorm(dim)
         self.projects = nn.ModuleList(nn.Conv2d(dim, n, 1) for n in channels)
-        self.resize_layers = nn.ModuleList(
-            (
-                nn.ConvTranspose2d(channels[0], channels[0], 4, stride=4),
-                nn.ConvTranspose2d(channels[1], channels[1], 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(channels[3], channels[3], 3, stride=2, padding=1),
-            )
-        )
+        self.resize_layers = nn.ModuleList(resize_layers(channels))
         self.scratch = _Scratch(features, channels, outputs)
 
     def forward(

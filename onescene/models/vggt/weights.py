@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onescene.models.loading import compare_keys, read_state_dict
+from onescene.models.loading import KeyReport, compare_keys, read_state_dict
 from onescene.models.vggt.network import FUSION_PREFIX, UNUSED_PREFIXES, VGGT
 
 
@@ -25,14 +25,9 @@ def load_public(network: VGGT, path: str | Path) -> tuple[str, ...]:
     tensors = read_state_dict(path)
     report = compare_keys(network, tensors)
     optional = UNUSED_PREFIXES if network.config.point_head else (*UNUSED_PREFIXES, "point_head.")
-    faults = {
-        "missing": [k for k in report.missing if not k.startswith(FUSION_PREFIX)],
-        "unexpected": [k for k in report.unexpected if not k.startswith(optional)],
-        "of wrong shape": report.wrong_shape,
-    }
-    if any(faults.values()):
-        parts = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in faults.items() if keys]
-        raise ValueError(f"weights do not fit VGGT: {', '.join(parts)} in {path}")
-    unread = tuple(report.unexpected)
-    network.load_state_dict({k: v for k, v in tensors.items() if k not in set(unread)}, strict=False)
-    return unread
+    missing = tuple(k for k in report.missing if not k.startswith(FUSION_PREFIX))
+    unexpected = tuple(k for k in report.unexpected if not k.startswith(optional))
+    KeyReport(missing, unexpected, report.wrong_shape).refuse_misfit("VGGT", path)
+    unread = set(report.unexpected)
+    network.load_state_dict({k: v for k, v in tensors.items() if k not in unread}, strict=False)
+    return report.unexpected
