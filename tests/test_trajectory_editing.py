@@ -8,21 +8,12 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from torch.testing import assert_close
-from viewer_scenes import camera
+from viewer_scenes import BOX, box_distance, camera
 
-from onescene.geometry.equirect import directions_from_panorama
 from onescene.geometry.trajectories import make_trajectory
 from onescene.geometry.trajectories.free_space import free_plan, is_free, path_clearance
 from onescene.geometry.trajectories.smoothing import smooth_cameras
 from onescene.types import Cameras
-
-BOX = torch.tensor([1.0, 0.5, 2.0])  # half the sides of a room around the centre
-
-
-def box_distance(hw: tuple[int, int] = (128, 256), dtype=torch.float64) -> torch.Tensor:
-    """Distance panorama of a box room, exact at every pixel."""
-    ways = directions_from_panorama(hw, dtype=dtype)
-    return (BOX.to(dtype) / ways.abs().clamp_min(1e-12)).amin(dim=-1)
 
 
 def shaky(n: int = 24, size: float = 0.2, seed: int = 0) -> Cameras:

@@ -1,4 +1,4 @@
-"""The viewer: packing loses what it says it loses, pages need no network, Chromium draws what the renderer draws."""
+"""The viewer without a browser: packing loses what it says it loses, pages need no network, notebooks stay small."""
 
 from __future__ import annotations
 
@@ -13,26 +13,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from browser import Browser
 from PIL import Image
 from viewer_scenes import (
-    BLUE,
-    GREEN,
-    HW,
     RED,
-    ROOMY_HW,
-    YELLOW,
     blobs,
     camera,
-    hold,
-    needs_browser,
-    picture,
-    position,
+    plain,
+    png,
     random_gaussians,
 )
 
 from onescene.io import load_cameras
-from onescene.splatting import render
 from onescene.types import Cameras, Gaussians
 from onescene.viewer import (
     Besides,
@@ -151,11 +142,7 @@ class Elements(HTMLParser):
         self.text[self._id] = self.text.get(self._id, "") + data
 
 
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 16, 3), 200, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+GREY = png(plain((0.8, 0.8, 0.8), (8, 16)))
 
 
 def assert_loads_nothing(page: str) -> None:
@@ -168,13 +155,13 @@ def assert_loads_nothing(page: str) -> None:
     assert "default-src 'none'" in code
 
 
-def test_a_page_loads_nothing(png: bytes) -> None:
+def test_a_page_loads_nothing() -> None:
     path = Cameras.cat([camera(), camera((0, 0, 1.0))])
-    assert_loads_nothing(scene_html(random_gaussians(50), cameras=path, besides=Besides(panorama_png=png)))
+    assert_loads_nothing(scene_html(random_gaussians(50), cameras=path, besides=Besides(panorama_png=GREY)))
     assert_loads_nothing(panorama_html(torch.rand(3, 8, 16)))
 
 
-def test_a_page_holds_the_scene(png: bytes) -> None:
+def test_a_page_holds_the_scene() -> None:
     n, title = packing.CHUNK + 1000, "</title><script>alert(1)</script> & {{css}} “Küche”"
     path = Cameras.cat([camera(), camera((0, 0, 1.0), yaw=0.4)])
     page = scene_html(
@@ -182,7 +169,7 @@ def test_a_page_holds_the_scene(png: bytes) -> None:
         cameras=path,
         start_camera=camera((0.1, 0.2, 0.3)),
         title=title,
-        besides=Besides(panorama_png=png),
+        besides=Besides(panorama_png=GREY),
     )
     elements = Elements(page)
     meta = json.loads(elements.text["meta"])
@@ -191,7 +178,7 @@ def test_a_page_holds_the_scene(png: bytes) -> None:
     assert [tag for tag, attributes in elements.tags if tag == "script" and not attributes] == ["script"]  # ours alone
     chunks = tuple(base64.b64decode(elements.text[f"scene-{k}"]) for k in range(2))
     assert len(packing.unpack(packing.PackedScene(count=n, chunks=chunks, radius_world=1.0))) == n
-    assert base64.b64decode(elements.text["panorama"].split(",")[1]) == png
+    assert base64.b64decode(elements.text["panorama"].split(",")[1]) == GREY
     back = cameras_from_json(meta["path"])
     torch.testing.assert_close(back.world_from_cam, path.world_from_cam)
     torch.testing.assert_close(back.K, path.K)
@@ -293,234 +280,3 @@ def test_a_panorama_is_two_by_one() -> None:
     for call in (panorama_html, show_panorama):
         with pytest.raises(ValueError, match=r"panorama must have shape \[3, H, 2 H\], got \[3, 8, 8\]"):
             call(torch.rand(3, 8, 8))
-
-
-# ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser(HW) as page:
-        yield page
-
-
-@pytest.fixture
-def open_scene(browser: Browser, tmp_path):
-    """Opens a scene and waits until it is drawn; afterwards the console is empty and nothing was loaded."""
-
-    def opener(gaussians: Gaussians, hw: tuple[int, int] = HW, **options) -> Browser:
-        path = tmp_path / "scene.html"
-        browser.resize(hw)
-        path.write_text(scene_html(gaussians, title="", **options), encoding="utf-8")
-        browser.console.clear()
-        browser.requests.clear()
-        browser.open(path)
-        browser.wait_for("window.onescene?.ready")
-        return browser
-
-    yield opener
-    assert browser.console == []
-    assert all(url.startswith(("file:", "blob:", "data:")) for url in browser.requests)
-
-
-@needs_browser
-def test_right_is_right_and_up_is_up(open_scene) -> None:
-    gaussians = blobs([(1.0, 0, 3), (-1.0, 0, 3), (0, -1.0, 3), (0, 1.0, 3)], [RED, GREEN, BLUE, YELLOW])
-    drawn = picture(open_scene(gaussians), camera())
-    height, width = HW
-    f = 0.5 * height / math.tan(math.radians(30))
-    step = round(f / 3)
-    for dx, dy, colour in ((1, 0, RED), (-1, 0, GREEN), (0, -1, BLUE), (0, 1, YELLOW)):
-        found = drawn[:, height // 2 + dy * step, width // 2 + dx * step]
-        torch.testing.assert_close(found, 0.95 * torch.tensor(colour), atol=0.03, rtol=0)
-    torch.testing.assert_close(drawn[:, 4, 4], torch.zeros(3))
-
-
-@needs_browser
-def test_chromium_draws_what_the_renderer_draws(open_scene) -> None:
-    gaussians = random_gaussians(packing.CHUNK + 3000)  # two chunks, the second with a part of a row
-    gaussians = Gaussians(**{**vars(gaussians), "scales": 0.25 * gaussians.scales})
-    page = open_scene(gaussians)
-    seen_by_page = packing.unpack(packing.pack(gaussians))
-    assert page.evaluate("onescene.count") == len(gaussians)
-    # The viewer fades out what is closer than 0.075 radii; the renderer draws it: cameras stand outside of the cloud.
-    views = [
-        camera((0, 0, -6.0)),
-        camera((5.0, 1.0, 0), yaw=-1.6, pitch=0.15, fov_deg=45),
-        camera((0, 5, 0.5), pitch=1.3, roll=0.6),
-    ]
-    for view in views:
-        drawn = picture(page, view)
-        with torch.no_grad():
-            true = render(seen_by_page, view).rgb[0].clamp(0, 1)
-        assert true.mean() > 0.05
-        # 8-bit blending rounds each of many layers: measured 54 dB on rooms, less on deep clouds.
-        assert -10 * (drawn - true).square().mean().log10() > 40
-        assert (drawn - true).abs().mean() < 1.5 / 255
-
-
-@needs_browser
-def test_the_nearer_one_hides_the_farther_from_both_sides(open_scene) -> None:
-    page = open_scene(blobs([(0, 0, 2.0), (0, 0, 4.0)], [RED, GREEN], scale=0.4, opacity=1.0))
-    centre = HW[0] // 2, HW[1] // 2
-    front = picture(page, camera())[:, *centre]
-    behind = picture(page, camera((0, 0, 6.0), yaw=math.pi))[:, *centre]
-    assert front[0] > 0.95 and front[1] < 0.05
-    assert behind[1] > 0.95 and behind[0] < 0.05
-
-
-@needs_browser
-def test_the_camera_goes_in_and_comes_out_unchanged(open_scene, tmp_path) -> None:
-    page = open_scene(random_gaussians(100), start_camera=camera((0.1, 0.2, -1.0), yaw=0.3, fov_deg=50))
-    start = cameras_from_json(page.evaluate("onescene.camera"))
-    torch.testing.assert_close(
-        start.world_from_cam, camera((0.1, 0.2, -1.0), yaw=0.3).world_from_cam, atol=1e-5, rtol=0
-    )
-    given = camera((0.3, -0.2, 0.1), yaw=2.5, pitch=-0.7, roll=0.4, fov_deg=43)
-    page.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(given))})")
-    copied = page.evaluate("onescene.camera")
-    back = cameras_from_json(copied)
-    (tmp_path / "transforms.json").write_text(json.dumps(copied), encoding="utf-8")
-    torch.testing.assert_close(load_cameras(tmp_path / "transforms.json").world_from_cam, back.world_from_cam)
-    torch.testing.assert_close(back.world_from_cam, given.world_from_cam, atol=2e-6, rtol=0)
-    torch.testing.assert_close(back.K, given.K, atol=1e-3, rtol=0)
-    assert back.hw == HW
-
-
-@needs_browser
-def test_keys_and_mouse_move_the_camera(open_scene) -> None:
-    page = open_scene(blobs([(0, 0, 3.0), (2, 0, 3), (-2, 0, 3), (0, 0, -3)], [RED] * 4), ROOMY_HW)
-    hold(page, "KeyW", "w", "onescene.viewer.camera.position[2] > 0.1")
-    assert position(page)[:2] == pytest.approx([0, 0], abs=1e-6)
-    hold(page, "KeyE", "e", "onescene.viewer.camera.position[1] < -0.1")  # up is -y
-    hold(page, "ArrowRight", "ArrowRight", "onescene.viewer.camera.position[0] > 0.1")
-    page.mouse("mousePressed", (300, 150), button="left", buttons=1, clickCount=1)
-    page.mouse("mouseMoved", (320, 160), button="left", buttons=1)
-    page.mouse("mouseReleased", (320, 160), button="left", clickCount=1)
-    f = 0.5 * ROOMY_HW[0] / math.tan(math.radians(30))
-    assert page.evaluate("onescene.viewer.camera.yaw") == pytest.approx(-20 / f, rel=0.02)  # the picture follows
-    assert page.evaluate("onescene.viewer.camera.pitch") == pytest.approx(10 / f, rel=0.02)
-    before = position(page)
-    page.mouse("mouseWheel", (320, 160), deltaX=0, deltaY=-100)
-    page.wait_for(f"Math.hypot(...onescene.viewer.camera.position.map((v, k) => v - {before}[k])) > 0.1", 20)
-    hold(page, "KeyR", "r", "Math.hypot(...onescene.viewer.camera.position, onescene.viewer.camera.yaw) < 1e-6")
-
-
-@needs_browser
-def test_slow_machines_draw_less_while_moving_and_all_at_rest(open_scene) -> None:
-    grid = torch.cartesian_prod(torch.linspace(-2, 2, 80), torch.linspace(-2, 2, 80), torch.tensor([3.0]))
-    colours = torch.stack((grid[:, 0] / 4 + 0.5, grid[:, 1] / 4 + 0.5, 0.3 * torch.ones(len(grid))), dim=1)
-    page = open_scene(blobs(grid.tolist(), colours.tolist(), scale=0.04))
-    full = picture(page, camera())
-    seen = page.evaluate("onescene.viewer.renderer.visible")
-    coarse = """(async () => {
-      const viewer = onescene.viewer;
-      viewer.stride = 4;
-      await viewer.sort();
-      viewer.draw();
-      return viewer.canvas.toDataURL();
-    })()"""
-    data = base64.b64decode(page.evaluate(coarse).split(",")[1])
-    drawn = torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
-    assert page.evaluate("onescene.viewer.renderer.visible") == pytest.approx(seen / 4, rel=0.02)
-    middle = (slice(None), slice(16, -16), slice(16, -16))
-    assert (drawn - full)[middle].abs().mean() < 0.05  # no gaps: wider Gaussians cover for the missing ones
-    pace = "new (onescene.viewer.pace.constructor)()"
-    slow = f"(() => {{ const p = {pace}; for (let k = 0; k < 4; k++) {{ p.measure(2); p.next(true); }} return p; }})()"
-    assert page.evaluate(f"{slow}.next(true)") == {"quality": 0.5, "stride": 8}
-    assert page.evaluate(f"{slow}.next(false)") == {"quality": 1, "stride": 1}
-    quick = f"(() => {{ const p = {slow}; for (let k = 0; k < 200; k++) {{ p.measure(0.016); p.next(true); }}"
-    assert page.evaluate(f"{quick} return p.next(true); }})()") == {"quality": 1, "stride": 1}
-
-
-@needs_browser
-def test_orbit_keeps_the_distance(open_scene) -> None:
-    page = open_scene(blobs([(0, 0, 3.0)] * 20, [RED] * 20), ROOMY_HW)
-    hold(page, "KeyF", "f", "onescene.viewer.controls.mode === 'orbit'")
-    assert page.evaluate("onescene.viewer.controls.target.distance") == pytest.approx(3.0, rel=0.01)
-    page.mouse("mousePressed", (300, 150), button="left", buttons=1, clickCount=1)
-    page.mouse("mouseMoved", (350, 150), button="left", buttons=1)
-    page.mouse("mouseReleased", (350, 150), button="left", clickCount=1)
-    assert math.dist(position(page), (0, 0, 3.0)) == pytest.approx(3.0, rel=0.01)
-    assert abs(position(page)[0]) > 0.5
-
-
-@needs_browser
-def test_two_fingers_apart_move_forward(open_scene) -> None:
-    page = open_scene(blobs([(0, 0, 3.0)] * 4, [RED] * 4), ROOMY_HW)
-
-    def touch(kind: str, *points: tuple[int, int]) -> None:
-        listed = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
-        page.send("Input.dispatchTouchEvent", type=kind, touchPoints=listed)
-
-    touch("touchStart", (300, 150), (340, 150))
-    touch("touchMove", (280, 150), (360, 150))
-    touch("touchEnd")
-    assert position(page)[2] > 0.3
-
-
-@needs_browser
-def test_the_trajectory_plays(open_scene) -> None:
-    path = Cameras.cat([camera((0.1 * k, 0, 0), fov_deg=50) for k in range(12)])
-    page = open_scene(random_gaussians(200), cameras=path)
-    hold(page, "Space", " ", "onescene.viewer.playing && onescene.viewer.camera.position[0] > 0.15")
-    assert page.evaluate("onescene.viewer.camera.fov") == pytest.approx(math.radians(50), abs=1e-3)
-    seconds = page.evaluate("onescene.viewer.path.seconds")
-    ends = [page.evaluate(f"onescene.viewer.path.at({t}).position[0]") for t in (0, seconds - 1e-6, seconds + 1e-6)]
-    assert ends == pytest.approx([0, 1.1, 1.1], abs=1e-3)  # an open path goes there and back
-    page.key("Space", " ", True)
-    page.key("Space", " ", False)
-    page.wait_for("!onescene.viewer.playing", 10)
-
-
-@needs_browser
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        ("HTMLCanvasElement.prototype.getContext = () => null;", "WebGL2"),
-        ("delete window.DecompressionStream;", "too old"),
-    ],
-)
-def test_missing_abilities_are_told(browser: Browser, tmp_path, broken: str, message: str) -> None:
-    (tmp_path / "scene.html").write_text(scene_html(random_gaussians(5)), encoding="utf-8")
-    with browser.prepared(broken):
-        browser.open(tmp_path / "scene.html")
-        browser.wait_for("document.querySelector('[role=alert]') !== null", 20)
-    assert message in browser.evaluate("document.querySelector('[role=alert]').textContent")
-
-
-@needs_browser
-def test_it_works_without_workers(browser: Browser, open_scene) -> None:
-    with browser.prepared("window.Worker = class { constructor() { throw new Error('none here'); } };"):
-        page = open_scene(blobs([(0, 0, 3.0)], [RED]))
-    assert picture(page, camera())[0, HW[0] // 2, HW[1] // 2] > 0.9
-
-
-@needs_browser
-def test_the_panorama_can_be_shown_instead(open_scene) -> None:
-    image = np.zeros((32, 64, 3), np.uint8)
-    image[:, 24:40] = (0, 0, 255)  # forward, 90 degrees wide
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    page = open_scene(blobs([(0, 0, 3.0)], [RED], scale=1.0), besides=Besides(panorama_png=buffer.getvalue()))
-    hold(page, "KeyP", "p", "onescene.viewer.panoramaMix === 1")
-    centre = picture(page)[:, HW[0] // 2, HW[1] // 2]
-    torch.testing.assert_close(centre, torch.tensor([0.0, 0, 1]), atol=0.02, rtol=0)
-
-
-@needs_browser
-def test_the_panorama_page_looks_where_it_should(browser: Browser, tmp_path) -> None:
-    panorama = torch.zeros(3, 64, 128)
-    panorama[2] = 0.5
-    panorama[0, :, 64:] = 0.8  # the right half is red
-    panorama[1, :32] = 0.8  # the upper half is green
-    (tmp_path / "panorama.html").write_text(panorama_html(panorama), encoding="utf-8")
-    browser.open(tmp_path / "panorama.html")
-    browser.wait_for("window.onescene?.view")
-    data = base64.b64decode(browser.evaluate("onescene.snapshot()").split(",")[1])
-    image = np.array(Image.open(io.BytesIO(data)).convert("RGB")) / 255
-    height, width = image.shape[:2]
-    quarter = {"upper left": (0, 1), "upper right": (1, 1), "lower left": (0, 0), "lower right": (1, 0)}
-    for name, (right, up) in quarter.items():
-        y, x = height // 4 if up else 3 * height // 4, 3 * width // 4 if right else width // 4
-        np.testing.assert_allclose(image[y, x], (0.8 * right, 0.8 * up, 0.5), atol=0.06, err_msg=name)

@@ -13,10 +13,9 @@ import torch
 from browser import Browser
 from matplotlib.colors import to_hex
 from PIL import Image
-from test_trajectory_editing import BOX, box_distance
-from test_viewer_widget import HW, Bridge
 from torch.testing import assert_close
-from viewer_scenes import RED, blobs, camera, needs_browser
+from viewer_bridge import HW, Bridge
+from viewer_scenes import BOX, RED, blobs, box_distance, camera, needs_browser
 
 from onescene.geometry.trajectories import keyframe_trajectory, make_trajectory
 from onescene.io import load_cameras, save_cameras

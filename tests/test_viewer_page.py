@@ -23,8 +23,11 @@ from viewer_scenes import (
     hold,
     needs_browser,
     picture,
+    plain,
+    png,
     position,
     random_gaussians,
+    scene_opener,
 )
 
 from onescene.io import load_cameras
@@ -47,30 +50,7 @@ def browser():
 
 @pytest.fixture
 def open_scene(browser: Browser, tmp_path):
-    """Opens a scene and waits until it is drawn; afterwards the console is empty and nothing was loaded."""
-
-    def opener(gaussians, hw=ROOMY_HW, **options) -> Browser:
-        (tmp_path / "scene.html").write_text(scene_html(gaussians, title="A room", **options), encoding="utf-8")
-        browser.resize(hw)
-        browser.console.clear()
-        browser.requests.clear()
-        browser.open(tmp_path / "scene.html")
-        browser.wait_for("window.onescene?.ready")
-        return browser
-
-    yield opener
-    assert browser.console == []
-    assert all(url.startswith(("file:", "blob:", "data:")) for url in browser.requests)
-
-
-def plain(colour: tuple, hw: tuple[int, int] = (32, 64)) -> torch.Tensor:
-    return torch.tensor(colour)[:, None, None].expand(3, *hw)
-
-
-def png(rgb: torch.Tensor) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray((rgb.permute(1, 2, 0) * 255).byte().numpy()).save(buffer, "PNG")
-    return buffer.getvalue()
+    yield from scene_opener(browser, tmp_path, ROOMY_HW)
 
 
 def middle(browser: Browser) -> list[float]:

@@ -1,18 +1,11 @@
-"""The notebook widget: a real ``SceneWidget`` and its script in Chromium, joined by a bridge in place of Jupyter."""
+"""The notebook widget and Python: cameras, keyframes, paths and pictures go both ways."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import time
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 import torch
 from browser import Browser
-from PIL import Image
+from viewer_bridge import HW, Bridge
 from viewer_scenes import GREEN, RED, blobs, camera, needs_browser, random_gaussians
 
 from onescene.splatting import render
@@ -20,80 +13,6 @@ from onescene.types import Cameras
 from onescene.viewer import SceneWidget
 from onescene.viewer.cameras_json import json_from_cameras
 from onescene.viewer.widget import reframed
-
-HW = (300, 480)
-PAGE = """<!DOCTYPE html><meta charset="utf-8"><style>html, body { margin: 0 } CSS</style><body><script type="module">
-ESM
-const model = {
-  state: STATE, handlers: {}, sent: [], changed: {},
-  get(name) { return this.state[name]; },
-  set(name, value) { this.state[name] = this.changed[name] = value; this.fire(`change:${name}`); },
-  save_changes() { this.sent.push({ method: "update", state: this.changed }); this.changed = {}; },
-  send(content) { this.sent.push({ method: "custom", content }); },
-  on(name, handler) { (this.handlers[name] ??= []).push(handler); },
-  off(name, handler) { this.handlers[name] = this.handlers[name].filter((one) => one !== handler); },
-  fire(name, ...values) { for (const handler of this.handlers[name] ?? []) handler(...values); },
-};
-const bytes = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-model.state.data = bytes(model.state.data);
-window.bridge = {
-  model,
-  drain() { return model.sent.splice(0); },
-  update(state) {
-    Object.assign(model.state, state);
-    for (const name of Object.keys(state)) model.fire(`change:${name}`);
-  },
-  message(content, buffers) { model.fire("msg:custom", content, buffers.map(bytes)); },
-};
-window.close_widget = widget.render({ model, el: document.body });
-</script>"""
-
-
-class Bridge:
-    """What JupyterLab does between a widget in Python and its model in the browser."""
-
-    def __init__(self, browser: Browser, widget: SceneWidget, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.browser, self.widget, self.pictures = browser, widget, 0
-        state = {**widget.get_state(["camera", "path", "keyframes", "meta"])}
-        state["data"] = base64.b64encode(widget.data).decode()
-        esm = widget._esm.replace("export default", "const widget =")
-        values = {"CSS": widget._css, "ESM": esm, "STATE": json.dumps(state)}
-        page = PAGE
-        for name in ("CSS", "STATE", "ESM"):
-            page = page.replace(name, values[name], 1)
-        (tmp_path / "widget.html").write_text(page, encoding="utf-8")
-        monkeypatch.setattr(widget, "_send", self._from_python)
-        browser.console.clear()
-        browser.open(tmp_path / "widget.html")
-        self.wait("window.bridge && document.querySelector('.os-bar.os-done')")
-        browser.click((240, 120))  # the keys are heard where the person has clicked
-
-    def _from_python(self, message: dict, buffers: list | None = None) -> None:
-        if message["method"] == "custom":
-            encoded = [base64.b64encode(b).decode() for b in buffers or []]
-            self.pictures += 1
-            self.browser.evaluate(f"bridge.message({json.dumps(message['content'])}, {json.dumps(encoded)})")
-        elif message["method"] == "update":
-            self.browser.evaluate(f"bridge.update({json.dumps(message['state'])})")
-
-    def pump(self) -> None:
-        for message in self.browser.evaluate("window.bridge ? bridge.drain() : []"):
-            if message["method"] == "update":
-                self.widget.set_state(message["state"])
-            else:
-                self.widget._handle_custom_msg(message["content"], [])
-
-    def wait(self, done: str | Callable[[], bool], timeout: float = 15.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not (done() if callable(done) else self.browser.evaluate(f"Boolean({done})")):
-            assert time.monotonic() < deadline, (done, self.browser.console)
-            self.pump()
-            time.sleep(0.01)  # the browser draws between two messages
-
-    def picture(self) -> np.ndarray:
-        """What Python has rendered, as it lies over the canvas."""
-        url = self.browser.evaluate("document.querySelector('.os-remote').toDataURL()")
-        return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB")) / 255
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +88,20 @@ def test_a_drag_is_rendered_in_python(bridge) -> None:
     b.browser.press("KeyN", "n")
     b.wait("!document.querySelector('.os-remote').hidden")
     first = b.picture()
-    assert first[first.shape[0] // 2, : first.shape[1] // 2, 0].max() > 0.9  # red is on the left
+    assert first[0, HW[0] // 2, : HW[1] // 2].max() > 0.9  # red is on the left
     before = b.pictures
     b.browser.drag((200, 150), (60, 150))
     b.wait(lambda: b.pictures > before)
     b.wait(lambda: abs(float(b.widget.camera.world_from_cam[0, 0, 2])) > 0.3)
-    b.wait("true")
-    last, true = b.picture(), None
-    for _ in range(20):  # the picture of the resting camera comes last
-        b.pump()
-        last = b.picture()
+
+    def error() -> float:
+        shown = b.picture()
         with torch.no_grad():
-            true = b.widget.render(last.shape[:2]).rgb[0].clamp(0, 1).permute(1, 2, 0).numpy()
-        if np.abs(last - true).mean() < 0.01:
-            break
-    assert np.abs(last - true).mean() < 0.01 < np.abs(first - last[: first.shape[0], : first.shape[1]]).mean()
+            true = b.widget.render(tuple(shown.shape[1:])).rgb[0].clamp(0, 1)
+        return float((shown - true).abs().mean())
+
+    b.wait(lambda: error() < 0.01)  # the picture of the resting camera comes last
+    assert (first - b.picture()).abs().mean() > 0.01
     b.browser.press("KeyN", "n")
     b.wait("document.querySelector('.os-remote').hidden")
 

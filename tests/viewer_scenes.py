@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +15,16 @@ import torch
 from browser import CHROMIUM, Browser
 from PIL import Image
 
+from onescene.geometry.equirect import directions_from_panorama
 from onescene.types import SH_C0, Cameras, Gaussians
+from onescene.viewer import scene_html
 from onescene.viewer.cameras_json import json_from_cameras
+from onescene.viewer.pictures import pil_image
 
 RED, GREEN, BLUE, YELLOW = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0)
 HW = (96, 128)
 ROOMY_HW = (360, 640)  # where buttons do not cover the middle
+BOX = torch.tensor([1.0, 0.5, 2.0])  # half the sides of a room around the centre
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 
 
@@ -63,12 +69,52 @@ def camera(position=(0.0, 0.0, 0.0), yaw=0.0, pitch=0.0, roll=0.0, fov_deg=60.0,
     )
 
 
+def box_distance(hw: tuple[int, int] = (128, 256), dtype=torch.float64) -> torch.Tensor:
+    """Distance panorama of a box room, exact at every pixel."""
+    ways = directions_from_panorama(hw, dtype=dtype)
+    return (BOX.to(dtype) / ways.abs().clamp_min(1e-12)).amin(dim=-1)
+
+
+def scene_opener(browser: Browser, tmp_path: Path, hw: tuple[int, int]) -> Iterator[Callable[..., Browser]]:
+    """Opens scenes and waits until they are drawn; afterwards the console is empty and nothing was loaded."""
+
+    def opener(gaussians: Gaussians, hw: tuple[int, int] = hw, **options) -> Browser:
+        (tmp_path / "scene.html").write_text(scene_html(gaussians, title="A room", **options), encoding="utf-8")
+        browser.resize(hw)
+        browser.console.clear()
+        browser.requests.clear()
+        browser.open(tmp_path / "scene.html")
+        browser.wait_for("window.onescene?.ready")
+        return browser
+
+    yield opener
+    assert browser.console == []
+    assert all(url.startswith(("file:", "blob:", "data:")) for url in browser.requests)
+
+
+def plain(colour: tuple, hw: tuple[int, int] = (32, 64)) -> torch.Tensor:
+    """A picture of one colour, [3, H, W]."""
+    return torch.tensor(colour)[:, None, None].expand(3, *hw)
+
+
+def png(rgb: torch.Tensor) -> bytes:
+    """A PNG file of a picture [3, H, W]."""
+    buffer = io.BytesIO()
+    pil_image(rgb).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decoded(url: str) -> torch.Tensor:
+    """The picture of a ``data:`` URL, [3, H, W]."""
+    data = base64.b64decode(url.split(",")[1])
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
+
+
 def picture(browser: Browser, cameras: Cameras | None = None) -> torch.Tensor:
     """What the viewer draws, [3, H, W]."""
     if cameras is not None:
         browser.evaluate(f"onescene.setCamera({json.dumps(json_from_cameras(cameras))})")
-    data = base64.b64decode(browser.evaluate("onescene.snapshot()").split(",")[1])
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1) / 255
+    return decoded(browser.evaluate("onescene.snapshot()"))
 
 
 def position(browser: Browser) -> list[float]:
