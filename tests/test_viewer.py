@@ -109,6 +109,9 @@ def test_thinning_keeps_the_covered_area() -> None:
     assert packing.thin(gaussians, 4000) is gaussians
     with pytest.raises(ValueError, match="max_gaussians must be >= 1, got 0"):
         packing.thin(gaussians, 0)
+    gaussians.means[7, 1] = float("nan")  # would be lost among the others
+    with pytest.raises(ValueError, match=r"gaussians\.means must be finite"):
+        packing.thin(gaussians, 1000)
 
 
 def test_bad_gaussians_are_refused() -> None:

@@ -124,9 +124,9 @@ def scene_html(
     request by its content security policy.
     """
     besides, centre = besides or Besides(), look_from(start_camera)
-    packed = {"scene": _packed(gaussians, max_gaussians, centre)}
+    packed = {"scene": pack(thin(gaussians, max_gaussians, centre), centre)}
     if besides.scaffold is not None:
-        packed["scaffold"] = _packed(besides.scaffold, max_gaussians, centre)
+        packed["scaffold"] = pack(thin(besides.scaffold, max_gaussians, centre), centre)
     meta = scene_meta(packed["scene"], cameras, start_camera, title)
     if "scaffold" in packed:
         meta["scaffold"] = {"count": packed["scaffold"].count, "chunks": len(packed["scaffold"].chunks)}
@@ -150,10 +150,6 @@ def scene_html(
         ),
     }
     return fill(read_asset("scene_template.html"), values)
-
-
-def _packed(gaussians: Gaussians, most: int | None, centre: np.ndarray) -> PackedScene:
-    return pack(gaussians if most is None else thin(gaussians, most, centre), centre)
 
 
 def _data(name: str, text: str) -> str:

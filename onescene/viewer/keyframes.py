@@ -51,7 +51,7 @@ class Keyframes:
 
 def json_from_keyframes(keyframes: Keyframes) -> dict:
     """Keyframes as the dict that the viewer speaks and the file holds."""
-    settings = {name: getattr(keyframes, name) for name in ("frames", "closed", "smoothing", "constant_speed")}
+    settings = {name: getattr(keyframes, name) for name in _KINDS}
     return {**json_from_cameras(keyframes.cameras), "keyframes": settings}
 
 

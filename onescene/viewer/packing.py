@@ -3,7 +3,7 @@
 The Gaussians are put in Morton order (neighbours in space become neighbours in memory) and cut into blocks of 256. A
 block stores the bounds of its positions and log scales in 12 floats; each Gaussian stores where it lies between them.
 Chunks of 256 blocks are deflated one by one, so that a page can unpack them without freezing. ``unpack`` is the twin of
-the decoder in ``assets/splats.js``.
+the decoder in ``assets/sorter.js``.
 """
 
 from __future__ import annotations
@@ -118,21 +118,24 @@ def _check(gaussians: Gaussians) -> None:
             raise ValueError(f"gaussians.{field.name} must be finite, got NaN or inf")
 
 
-def thin(gaussians: Gaussians, count: int, centre: np.ndarray | None = None) -> Gaussians:
+def thin(gaussians: Gaussians, count: int | None, centre: np.ndarray | None = None) -> Gaussians:
     """At most ``count`` Gaussians, evenly spread in space and widened so that the surfaces stay closed.
 
     Args:
         gaussians: The scene.
-        count: The most to keep, >= 1.
+        count: The most to keep, >= 1; None keeps all.
         centre: Where the scene is looked at from [world units]; default: the origin.
 
     Raises:
-        ValueError: ``count`` below 1.
+        ValueError: ``count`` below 1, or NaN or inf in a scene that is thinned.
     """
+    if count is None:
+        return gaussians
     if count < 1:
         raise ValueError(f"max_gaussians must be >= 1, got {count}")
     if len(gaussians) <= count:
         return gaussians
+    _check(gaussians)
     means = gaussians.means.detach().cpu().numpy()
     centre = np.zeros(3, np.float32) if centre is None else centre
     order = morton_order(means, centre, typical_radius(means, centre))

@@ -11,7 +11,7 @@ import traitlets
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 from onescene.viewer.html import SCENE_SCRIPTS, bundle, look_from, read_asset, scene_meta
-from onescene.viewer.notebook import default_camera, is_interactive, render_still
+from onescene.viewer.notebook import default_camera, is_interactive, render_still, still_jpeg
 from onescene.viewer.packing import pack, thin
 from onescene.viewer.pictures import jpeg_bytes
 
@@ -88,13 +88,11 @@ class SceneWidget(anywidget.AnyWidget):
         """
         self._live = is_interactive()
         centre = look_from(start_camera)
-        if max_gaussians is not None:
-            gaussians = thin(gaussians, max_gaussians, centre)
-        self._gaussians = gaussians
+        self._gaussians = thin(gaussians, max_gaussians, centre)
         camera = default_camera(STILL_HW) if start_camera is None else start_camera[0]
         state: dict[str, Any] = {"camera": camera, "path": cameras}
         if self._live:
-            packed = pack(gaussians, centre)
+            packed = pack(self._gaussians, centre)
             meta = scene_meta(packed, None, start_camera, title)
             meta |= {"chunk_bytes": [len(chunk) for chunk in packed.chunks], "height_px": int(height_px)}
             state |= {"data": b"".join(packed.chunks), "meta": meta}
@@ -123,7 +121,7 @@ class SceneWidget(anywidget.AnyWidget):
 
     def still(self) -> bytes:
         """A JPEG file of the scene from the view's camera."""
-        return jpeg_bytes(self.render(backend="auto").rgb[0], quality=80)
+        return still_jpeg(self._gaussians, self.camera)
 
     def _answer(self, widget: object, message: dict, buffers: list) -> None:
         """Renders what the browser asks for and sends it a JPEG file."""
