@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from gaussian_samples import random_gaussians
 from torch.testing import assert_close
 
 from onescene.geometry.axes import AXES, axes_named, move_gaussians, move_points, transform_gaussians
@@ -23,15 +26,10 @@ def random_rotation(seed: int, mirrored: bool = False) -> torch.Tensor:
     return MIRROR @ rotation if mirrored else rotation
 
 
-def random_gaussians(n=30, degree=3, seed=0) -> Gaussians:
-    generator = torch.Generator().manual_seed(seed)
-    return Gaussians(
-        means=torch.randn(n, 3, generator=generator) * 0.4,
-        quats=torch.randn(n, 4, generator=generator),
-        scales=torch.rand(n, 3, generator=generator) * 0.2 + 0.02,
-        opacities=torch.rand(n, generator=generator),
-        sh=torch.randn(n, (degree + 1) ** 2, 3, generator=generator) * 0.4,
-    )
+def small_scene(degree: int = 3) -> Gaussians:
+    """Few Gaussians close together, in front of a camera."""
+    scene = random_gaussians(30, degree)
+    return replace(scene, means=scene.means * 0.2, scales=scene.scales * 0.7, sh=scene.sh * 2)
 
 
 # --- harmonics ---------------------------------------------------------------------------------------------------
@@ -121,7 +119,7 @@ def test_an_unknown_preset_names_the_known():
 @pytest.mark.parametrize("name", [*AXES, "turned", "mirrored"])
 def test_a_moved_scene_looks_alike_to_a_moved_camera(name, degree):
     """A camera that is moved with the scene sees the same picture; a mirrored one sees it left for right."""
-    scene = random_gaussians(degree=degree)
+    scene = small_scene(degree)
     if name in AXES:
         matrix, scale, shift = AXES[name].matrix, AXES[name].unit, torch.zeros(3)
         moved = move_gaussians(scene, AXES[name])
@@ -145,7 +143,7 @@ def test_a_moved_scene_looks_alike_to_a_moved_camera(name, degree):
 
 
 def test_there_and_back_is_where_it_was():
-    scene = random_gaussians()
+    scene = small_scene()
     for axes in AXES.values():
         back = transform_gaussians(move_gaussians(scene, axes), axes.matrix.T, 1 / axes.unit)
         assert_close(back.means, scene.means, atol=1e-6, rtol=1e-6)

@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from gaussian_samples import random_gaussians
 from npm import MODULES, gltf_errors, needs_npm, run_node
 from torch.testing import assert_close
 
@@ -19,17 +20,7 @@ from onescene.types import Gaussians
 
 # Half a step of what a format keeps, beyond what our own reader makes of the same file.
 TOLERANCES = {".ply": 1e-5, ".compressed.ply": 1e-4, ".splat": 1e-2, ".spz": 1e-4, ".sog": 2e-3}
-
-
-def some_gaussians(n: int = 300, degree: int = 2) -> Gaussians:
-    generator = torch.Generator().manual_seed(0)
-    return Gaussians(
-        means=torch.randn(n, 3, generator=generator),
-        quats=torch.nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=1),
-        scales=torch.rand(n, 3, generator=generator) * 0.3 + 0.01,
-        opacities=torch.rand(n, generator=generator) * 0.9 + 0.05,
-        sh=torch.randn(n, (degree + 1) ** 2, 3, generator=generator) * 0.2,
-    )
+OPACITIES = torch.rand(300, generator=torch.manual_seed(1)) * 0.9 + 0.05  # logits of 8 bits are coarse beyond
 
 
 def covariances(scene: Gaussians) -> torch.Tensor:
@@ -43,7 +34,7 @@ def test_splat_transform_reads_what_we_read(tmp_path, suffix):
     """The same centres, sizes, turns, opacities and harmonics, in the world's axes, whatever axes the format has."""
     program = needs_npm("@playcanvas/splat-transform") / "bin" / "cli.mjs"
     degree = 0 if suffix == ".splat" else 2
-    path = save_gaussians(some_gaussians(degree=degree), tmp_path / f"a{suffix}")
+    path = save_gaussians(random_gaussians(degree=degree, opacities=OPACITIES), tmp_path / f"a{suffix}")
     command = ["node", str(program), "-q", str(path), str(tmp_path / "a.csv")]
     subprocess.run(command, check=True, capture_output=True, timeout=300, env={**os.environ, "NO_COLOR": "1"})
     theirs = np.genfromtxt(tmp_path / "a.csv", delimiter=",", names=True)
@@ -67,7 +58,7 @@ def test_splat_transform_reads_what_we_read(tmp_path, suffix):
 def test_splat_transform_writes_what_we_read(tmp_path):
     """Its glTF (KHR_gaussian_splatting), its SPZ of version 4 and its compressed PLY of one PLY of ours."""
     program = needs_npm("@playcanvas/splat-transform") / "bin" / "cli.mjs"
-    wanted = some_gaussians()
+    wanted = random_gaussians(degree=2, opacities=OPACITIES)
     source = save_gaussians(wanted, tmp_path / "a.ply")
     for name, allowed, colour in (("b.glb", 1e-5, 1e-5), ("b.spz", 0.015, 0.07), ("b.compressed.ply", 0.02, 0.02)):
         command = ["node", str(program), "-q", str(source), str(tmp_path / name)]
@@ -86,7 +77,7 @@ def test_three_reads_gaussians_in_gltf(tmp_path):
     needs_npm("three")
     if not (MODULES / "three/examples/jsm/loaders/GLTFGaussianSplatLoaderExtension.js").is_file():
         pytest.skip("this three has no loader for KHR_gaussian_splatting: npm install three@0.187 or newer")
-    scene = some_gaussians(40)
+    scene = random_gaussians(40, degree=2)
     path = save_gaussians(scene, tmp_path / "a.glb")
     script = """
         import fs from "fs";
@@ -115,5 +106,5 @@ def test_three_reads_gaussians_in_gltf(tmp_path):
 
 def test_the_validator_of_khronos_finds_no_error_in_gaussians(tmp_path):
     """It does not know the extension, and says so; all else it checks."""
-    found = gltf_errors(save_gaussians(some_gaussians(40), tmp_path / "a.glb"))
+    found = gltf_errors(save_gaussians(random_gaussians(40, degree=2), tmp_path / "a.glb"))
     assert not [line for line in found if "KHR_gaussian_splatting" not in line]

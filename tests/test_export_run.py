@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gaussian_samples import random_gaussians
 from PIL import Image
 from torch.testing import assert_close
 
@@ -33,7 +34,7 @@ from onescene.io import (
 )
 from onescene.pipeline.export import FORMATS, ExportConfig, default_target, export_scene
 from onescene.pipeline.layout import HOLES_FILE, anchor_files, cameras_file, distance_file, panorama_file, scene_file
-from onescene.types import Cameras, Gaussians
+from onescene.types import Cameras
 
 FACE_PX, VIEWS, VIEW_HW, FOV_DEG = 24, 3, (20, 30), 95.0
 
@@ -61,16 +62,7 @@ def run_folder(tmp_path_factory) -> Path:
     alpha = np.full((VIEWS, *VIEW_HW), 255, np.uint8)
     alpha[1, :5] = 100
     np.savez(cameras_file(out).with_name(HOLES_FILE), alpha=alpha, depth_z=np.ones((VIEWS, *VIEW_HW), np.float16))
-    generator = torch.Generator().manual_seed(0)
-    n = 400
-    scene = Gaussians(
-        means=torch.randn(n, 3, generator=generator),
-        quats=torch.nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=1),
-        scales=torch.rand(n, 3, generator=generator) * 0.3 + 0.01,
-        opacities=torch.rand(n, generator=generator),
-        sh=torch.randn(n, 4, 3, generator=generator) * 0.2,
-    )
-    save_gaussians(scene, scene_file(out))
+    save_gaussians(random_gaussians(400, degree=1), scene_file(out))
     return out
 
 

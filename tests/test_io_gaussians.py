@@ -14,12 +14,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from gaussian_samples import random_gaussians
 from hypothesis import given, settings
 from torch.testing import assert_close
 
 from onescene.geometry.axes import transform_gaussians
 from onescene.geometry.perspective import intrinsics_from_fov
-from onescene.io import load_gaussians, save_gaussians
+from onescene.io import GAUSSIAN_SUFFIXES, load_gaussians, save_gaussians
 from onescene.io.arrays import arrays_from_gaussians, turned_about_x
 from onescene.io.gltf import GlbWriter
 from onescene.io.ply import read_converted_ply
@@ -27,19 +28,6 @@ from onescene.splatting import render
 from onescene.types import SH_C0, Cameras, Gaussians
 
 FIELDS = [f.name for f in dataclasses.fields(Gaussians)]
-SUFFIXES = [".ply", ".compressed.ply", ".splat", ".spz", ".sog", ".glb"]
-
-
-def random_gaussians(n=300, degree=3, seed=0, **changes):
-    generator = torch.Generator().manual_seed(seed)
-    values = {
-        "means": torch.randn(n, 3, generator=generator) * 2,
-        "quats": torch.nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=1),
-        "scales": torch.rand(n, 3, generator=generator) * 0.3 + 0.01,
-        "opacities": torch.rand(n, generator=generator),
-        "sh": torch.randn(n, (degree + 1) ** 2, 3, generator=generator) * 0.2,
-    }
-    return Gaussians(**{**values, **changes})
 
 
 def matched(found, wanted):
@@ -447,7 +435,7 @@ def test_a_glb_of_a_higher_degree_is_cut_with_a_note(tmp_path, caplog):
 # --- values that can not be --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", GAUSSIAN_SUFFIXES)
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -477,7 +465,7 @@ def test_an_unknown_suffix_names_the_known(tmp_path, name):
         load_gaussians(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", GAUSSIAN_SUFFIXES)
 def test_no_file_a_folder_and_an_empty_file(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match="Gaussian file not found"):
         load_gaussians(tmp_path / f"no{suffix}")
@@ -489,7 +477,7 @@ def test_no_file_a_folder_and_an_empty_file(tmp_path, suffix):
         load_gaussians(tmp_path / f"empty{suffix}")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", GAUSSIAN_SUFFIXES)
 @pytest.mark.filterwarnings("ignore:.*view-dependent")
 def test_truncated_files_and_other_files(tmp_path, suffix):
     path = save_gaussians(random_gaussians(300), tmp_path / f"a{suffix}")

@@ -16,10 +16,12 @@ import gaussforge
 import numpy as np
 import pytest
 import torch
+from gaussian_samples import random_gaussians
 from PIL import Image
 
 from onescene.geometry.surface import PointCloud, mesh_from_distance
 from onescene.io import (
+    GAUSSIAN_SUFFIXES,
     load_cameras,
     load_gaussians,
     load_mesh,
@@ -31,27 +33,15 @@ from onescene.io import (
     save_points,
     write_colmap_groups,
 )
-from onescene.types import Cameras, Gaussians
+from onescene.types import Cameras
 
-SUFFIXES = [".ply", ".compressed.ply", ".splat", ".spz", ".sog", ".glb"]
 PINHOLE = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 CAMERAS = Cameras(world_from_cam=torch.eye(4).repeat(3, 1, 1), K=PINHOLE.repeat(3, 1, 1), hw=(48, 64))
 POINTS = PointCloud(xyz=torch.rand(50, 3, generator=torch.manual_seed(0)), rgb=torch.rand(50, 3))
 
 
-def some_gaussians(n: int = 200, degree: int = 1) -> Gaussians:
-    generator = torch.Generator().manual_seed(0)
-    return Gaussians(
-        means=torch.randn(n, 3, generator=generator),
-        quats=torch.randn(n, 4, generator=generator),
-        scales=torch.rand(n, 3, generator=generator) * 0.3 + 0.01,
-        opacities=torch.rand(n, generator=generator),
-        sh=torch.randn(n, (degree + 1) ** 2, 3, generator=generator) * 0.2,
-    )
-
-
 def write_spz_4(folder: Path) -> Path:
-    ply = save_gaussians(some_gaussians(), folder / "a.ply").read_bytes()
+    ply = save_gaussians(random_gaussians(200, degree=1), folder / "a.ply").read_bytes()
     (folder / "a.ply").unlink()
     path = folder / "a.spz"
     path.write_bytes(gaussforge.GaussForge().convert(ply, "ply", "spz", spz_version=4)["data"])
@@ -68,7 +58,10 @@ def write_mesh(folder: Path) -> Path:
 
 # name -> (writes a good file into a folder, reads it)
 FILES: dict[str, tuple[Callable[[Path], Path], Callable]] = {
-    **{s: (lambda d, s=s: save_gaussians(some_gaussians(), d / f"a{s}"), load_gaussians) for s in SUFFIXES},
+    **{
+        s: (lambda d, s=s: save_gaussians(random_gaussians(200, degree=1), d / f"a{s}"), load_gaussians)
+        for s in GAUSSIAN_SUFFIXES
+    },
     "spz version 4": (write_spz_4, load_gaussians),
     "mesh": (write_mesh, load_mesh),
     "points": (lambda d: save_points(POINTS, d / "a.ply"), load_points),
@@ -124,17 +117,17 @@ def test_damaged_files_are_read_as_finite_values_or_refused_in_a_sentence(tmp_pa
 def test_values_that_are_not_finite(tmp_path, value):
     number = struct.pack("<f", value)
     for suffix, offset in [(".splat", 4), (".splat", 12 + 32)]:
-        path = save_gaussians(some_gaussians(degree=0), tmp_path / f"a{suffix}")
+        path = save_gaussians(random_gaussians(200, degree=0), tmp_path / f"a{suffix}")
         replace_bytes(path, offset, number)
         refused(path, "every value must be finite|scales must be at most")
-    path = save_gaussians(some_gaussians(), tmp_path / "a.compressed.ply")
+    path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "a.compressed.ply")
     start = path.read_bytes().index(b"end_header\n") + 11
     for column in range(18):  # each bound of the first chunk
         whole = path.read_bytes()
         replace_bytes(path, start + 4 * column, number)
         refused(path, "every value must be finite")
         path.write_bytes(whole)
-    path = save_gaussians(some_gaussians(), tmp_path / "a.glb")
+    path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "a.glb")
     body = 28 + struct.unpack_from("<I", path.read_bytes(), 12)[0]
     for i in range(0, 200 * 12, 200 * 4):
         whole = path.read_bytes()
@@ -142,7 +135,7 @@ def test_values_that_are_not_finite(tmp_path, value):
         refused(path, "every value must be finite")
         path.write_bytes(whole)
     for part, key in [("means", "mins"), ("scales", "codebook"), ("sh0", "codebook"), ("shN", "codebook")]:
-        path = save_gaussians(some_gaussians(), tmp_path / "a.sog")
+        path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "a.sog")
         edit_sog(path, lambda meta, part=part, key=key: meta[part].update({key: [value] * len(meta[part][key])}))
         refused(path, "every value must be finite")
 
@@ -192,7 +185,7 @@ def uniform_webp(side: int) -> bytes:
 
 def test_a_sog_of_uniform_images_that_claims_millions(tmp_path):
     """2048 x 2048 equal pixels take a kilobyte: images large enough for the count, and still a bomb."""
-    path = save_gaussians(some_gaussians(), tmp_path / "bomb.sog")
+    path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "bomb.sog")
     names = ("means_l.webp", "means_u.webp", "quats.webp", "scales.webp", "sh0.webp", "shN_labels.webp")
     edit_sog(path, lambda meta: meta.update(count=2048 * 2048), dict.fromkeys(names, uniform_webp(2048)))
     assert path.stat().st_size < 100_000
@@ -200,13 +193,13 @@ def test_a_sog_of_uniform_images_that_claims_millions(tmp_path):
 
 
 def test_a_sog_whose_image_is_far_larger_than_its_count(tmp_path):
-    path = save_gaussians(some_gaussians(), tmp_path / "bomb.sog")
+    path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "bomb.sog")
     edit_sog(path, lambda meta: None, {"quats.webp": uniform_webp(4096)})
     refused_in_little_memory(path, "quats.webp holds 4096 x 4096 pixels, 200 are needed")
 
 
 def test_zip_bombs_in_a_sog(tmp_path):
-    path = save_gaussians(some_gaussians(), tmp_path / "bomb.sog")
+    path = save_gaussians(random_gaussians(200, degree=1), tmp_path / "bomb.sog")
     edit_sog(path, lambda meta: None, {"means_l.webp": b"\0" * (64 << 20)})
     assert path.stat().st_size < 200_000
     refused_in_little_memory(path, "means_l.webp takes 67108864 bytes for 200 pixels")
@@ -228,8 +221,8 @@ def test_an_spz_that_unpacks_to_gigabytes(tmp_path):
 @pytest.mark.parametrize("count", [10**9, 10**15, 2**63, 10**40])
 def test_huge_counts_in_a_ply(tmp_path, count):
     for name, write, read in [
-        ("a.ply", lambda p: save_gaussians(some_gaussians(), p), load_gaussians),
-        ("a.compressed.ply", lambda p: save_gaussians(some_gaussians(), p), load_gaussians),
+        ("a.ply", lambda p: save_gaussians(random_gaussians(200, degree=1), p), load_gaussians),
+        ("a.compressed.ply", lambda p: save_gaussians(random_gaussians(200, degree=1), p), load_gaussians),
         ("points.ply", lambda p: save_points(POINTS, p), load_points),
     ]:
         path = write(tmp_path / name)
@@ -266,7 +259,7 @@ def test_camera_files_that_are_far_too_large(tmp_path, name):
 
 def test_accessors_that_all_name_the_same_bytes(tmp_path):
     """Sixteen harmonics over one small view are read, since no more is held than the counts that the file proves."""
-    path = save_gaussians(some_gaussians(degree=0), tmp_path / "a.glb")
+    path = save_gaussians(random_gaussians(200, degree=0), tmp_path / "a.glb")
     whole = path.read_bytes()
     length = struct.unpack_from("<I", whole, 12)[0]
     content = json.loads(whole[20 : 20 + length])
