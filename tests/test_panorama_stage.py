@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov, place_photo
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
+from onescene.metrics import psnr
 from onescene.stages import outpaint, panorama
 from onescene.stages.ground import ground_texture
 from onescene.stages.panorama import ASSUMED_FOV_DEG, PanoramaConfig, PanoramaOutput
@@ -40,10 +41,6 @@ def photo_camera(out: PanoramaOutput, hw: tuple[int, int], pitch_deg: float = 0,
     world_from_cam[:3, :3] = matrix_from_yaw_pitch_roll(angles)
     K = intrinsics_from_fov(out.fov_deg, hw, side="long")
     return Cameras(world_from_cam=world_from_cam[None], K=K[None], hw=hw)
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return -10 * math.log10(float((a - b).square().mean()))
 
 
 def jumps(image: torch.Tensor) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from jaxtyping import TypeCheckError
 from refine_scenes import cameras, psnr, spoiled, wall
 from torch.testing import assert_close
 
+from onescene.metrics import ssim_map
 from onescene.splatting import render
 from onescene.stages import refine
 from onescene.stages.holes import HolesConfig, add_hole_gaussians, hole_mask, lift_pixels
@@ -19,38 +20,12 @@ from onescene.types import Gaussians
 # --- loss -------------------------------------------------------------------------------------------------------------
 
 
-def ssim_by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Mean SSIM of two [H, W] images, window by window."""
-    line = torch.exp(-((torch.arange(11, dtype=x.dtype) - 5) ** 2) / (2 * 1.5**2))
-    window = torch.outer(line, line) / line.sum() ** 2
-    px, py = (torch.nn.functional.pad(image, (5, 5, 5, 5)) for image in (x, y))
-    values = []
-    for row in range(x.shape[0]):
-        for column in range(x.shape[1]):
-            a, b = px[row : row + 11, column : column + 11], py[row : row + 11, column : column + 11]
-            ma, mb = (window * a).sum(), (window * b).sum()
-            va, vb = (window * a * a).sum() - ma**2, (window * b * b).sum() - mb**2
-            both = (window * a * b).sum() - ma * mb
-            top = (2 * ma * mb + 1e-4) * (2 * both + 9e-4)
-            values.append(top / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
-    return float(torch.stack(values).mean())
-
-
-def test_ssim():
-    g = torch.Generator().manual_seed(0)
-    x, y = torch.rand(2, 3, 13, 17, generator=g, dtype=torch.float64)
-    assert float(refine.ssim(x, x)) == pytest.approx(1)
-    expected = sum(ssim_by_hand(x[c], y[c]) for c in range(3)) / 3
-    assert float(refine.ssim(x, y)) == pytest.approx(expected, abs=1e-12)
-    assert expected < 0.5
-
-
 def test_the_loss_and_its_gradient():
     g = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 3, 9, 8, generator=g, dtype=torch.float64)
     assert float(refine.photometric_loss(x, x, 0.2)) == pytest.approx(0, abs=1e-12)
     assert float(refine.photometric_loss(x, y, 0.0)) == pytest.approx(float((x - y).abs().mean()))
-    expected = 0.8 * float((x - y).abs().mean()) + 0.2 * (1 - float(refine.ssim(x, y)))
+    expected = 0.8 * float((x - y).abs().mean()) + 0.2 * (1 - float(ssim_map(x, y).mean()))
     assert float(refine.photometric_loss(x, y, 0.2)) == pytest.approx(expected)
     free = x.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: refine.photometric_loss(t, y, 0.2), free, fast_mode=True)

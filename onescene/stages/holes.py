@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from onescene.geometry.perspective import unproject
 from onescene.splatting import Backend, render
 from onescene.types import SH_C0, Cameras, Gaussians
 
@@ -50,19 +51,15 @@ def lift_pixels(
         camera: Exactly one camera.
         config: Size and opacity.
     """
-    y, x = torch.nonzero(mask, as_tuple=True)
-    K, world_from_cam = camera.K[0], camera.world_from_cam[0]
-    depth = depth_z[y, x]
-    pixels = torch.stack((x, y), dim=-1) + 0.5
-    rays = torch.cat(((pixels - K[:2, 2]) / K.diagonal()[:2], torch.ones_like(depth)[:, None]), dim=-1)
-    scale = config.size_px * depth / K.diagonal()[:2].min()
+    depth = depth_z[mask]
+    scale = config.size_px * depth / camera.K[0].diagonal()[:2].min()
     identity = torch.tensor([1.0, 0, 0, 0]).to(depth)
     return Gaussians(
-        means=(rays * depth[:, None]) @ world_from_cam[:3, :3].T + world_from_cam[:3, 3],
+        means=unproject(depth_z[None], camera)[0][mask],
         quats=identity.expand(len(depth), 4).clone(),
         scales=scale[:, None].expand(-1, 3).clone(),
         opacities=torch.full_like(depth, config.opacity),
-        sh=((rgb[:, y, x].T - 0.5) / SH_C0)[:, None],
+        sh=((rgb[:, mask].T - 0.5) / SH_C0)[:, None],
     )
 
 
@@ -115,5 +112,4 @@ def add_hole_gaussians(
         return gaussians
     new = Gaussians.cat(added)
     sh = F.pad(new.sh, (0, 0, 0, gaussians.sh.shape[1] - 1))
-    new = Gaussians(means=new.means, quats=new.quats, scales=new.scales, opacities=new.opacities, sh=sh)
-    return Gaussians.cat([gaussians, new])
+    return Gaussians.cat([gaussians, replace(new, sh=sh)])

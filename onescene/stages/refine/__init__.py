@@ -18,7 +18,7 @@ from onescene.stages.refine.config import (
     RefineConfig,
 )
 from onescene.stages.refine.fit import AnotherFitError, Checkpoint, Fit, RefineCheck, RefineOutput, run
-from onescene.stages.refine.loss import disparity_loss, photometric_loss, ssim
+from onescene.stages.refine.loss import disparity_loss, photometric_loss
 from onescene.stages.refine.panoramas import keyframes, panorama_crops
 from onescene.stages.refine.views import FitView, Supervision, list_views
 
@@ -47,5 +47,4 @@ __all__ = [
     "panorama_crops",
     "photometric_loss",
     "run",
-    "ssim",
 ]

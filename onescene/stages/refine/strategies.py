@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from onescene.splatting.projection import rotations_from_quats
+from onescene.geometry.rotations import matrix_from_quaternion
 from onescene.stages.refine.config import DefaultConfig, McmcConfig, RefineConfig
 from onescene.stages.refine.free import FreeGaussians
 from onescene.types import Cameras, Gaussians
@@ -118,7 +118,7 @@ class DefaultStrategy(NoStrategy):
     def _half(whole: Gaussians, generator: torch.Generator) -> Gaussians:
         """One half of split Gaussians: smaller, at a place drawn from the whole."""
         noise = torch.randn(whole.means.shape, generator=generator).to(whole.means)
-        shift = (rotations_from_quats(whole.quats) @ (whole.scales * noise)[..., None])[..., 0]
+        shift = (matrix_from_quaternion(whole.quats) @ (whole.scales * noise)[..., None])[..., 0]
         return replace(whole, means=whole.means + shift, scales=whole.scales / SPLIT_SHRINK)
 
     def _prune(self, free: FreeGaussians, step: int) -> None:
@@ -217,7 +217,7 @@ class McmcStrategy(NoStrategy):
         if not len(faint):
             return
         now = free.snapshot().select(faint)
-        axes = rotations_from_quats(now.quats) * now.scales[:, None, :]
+        axes = matrix_from_quaternion(now.quats) * now.scales[:, None, :]
         gate = torch.sigmoid(-100 * (now.opacities - self.config.min_opacity))
         noise = torch.randn(now.means.shape, generator=generator).to(now.means) * gate[:, None]
         shift = (axes @ (axes.transpose(1, 2) @ noise[..., None]))[..., 0] * self.config.noise * rate / self.extent
