@@ -33,11 +33,13 @@ class StepContext:
     Attributes:
         folder: Empty folder to write into; paths inside it are those of the outputs.
         inputs: Where its inputs lie.
+        given: What the step's ``read`` returned.
         progress: To be called with the share that is done, in [0, 1].
     """
 
     folder: Path
     inputs: Mapping[str, Path]
+    given: Any
     progress: Progress
 
 
@@ -53,7 +55,7 @@ class Step:
         parameters: Values that its result depends on, as JSON values.
         code: Modules whose sources, with all they import, its result depends on.
         weights: Weight files it uses.
-        check: Reads what the caller gave and complains of it, before anything is said or made.
+        read: Reads what the caller gave and complains of it, before anything is said or made.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Step:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
-    check: Callable[[], object] = lambda: None
+    read: Callable[[], Any] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,7 @@ def run_step(step: Step, out: Path, begin: Callable[[], Progress] = lambda: lamb
     Raises:
         FileNotFoundError: an input is missing.
         NotADirectoryError, IsADirectoryError: a file stands where the step's folder should be, or the reverse.
-        ValueError, ...: as the step's own check.
+        ValueError, ...: as the step's own ``read``.
         OSError: the disk is full (errno ENOSPC), in a sentence that names the step.
     """
     parts = made_from(step)
@@ -149,8 +151,8 @@ def run_step(step: Step, out: Path, begin: Callable[[], Progress] = lambda: lamb
     try:
         partial.mkdir(parents=True)
         with peak_memory() as peak:
-            step.check()
-            facts = step.make(StepContext(partial, step.inputs, begin())) or {}
+            given = step.read()
+            facts = step.make(StepContext(partial, step.inputs, given, begin())) or {}
         record = StepRecord(
             name=step.name,
             key=digest_of_value(parts),

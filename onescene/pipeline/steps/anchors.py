@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from onescene.geometry.cubemap import FACES
@@ -17,10 +16,8 @@ def anchors_step(panorama: Path, settings: RunSettings) -> Step:
     """Cuts the anchors."""
     config = anchors.AnchorsConfig(face_px=settings.face_px, fov_deg=settings.anchor_fov_deg)
 
-    reading = cache(lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX))
-
     def make(context: StepContext) -> None:
-        out = anchors.run(reading(), config)
+        out = anchors.run(context.given, config)
         for name, face in zip(FACES, out.faces, strict=True):
             save_image(face, context.folder / f"{name}.png")
 
@@ -31,5 +28,5 @@ def anchors_step(panorama: Path, settings: RunSettings) -> Step:
         inputs={"panorama": panorama},
         parameters={"face_px": settings.face_px, "anchor_fov_deg": settings.anchor_fov_deg},
         code=(__name__,),
-        check=reading,
+        read=lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX),
     )

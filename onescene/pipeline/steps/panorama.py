@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from onescene.geometry.perspective import FOV_RANGE_DEG
 from onescene.io.images import load_panorama, load_photo, save_image, save_mask
 from onescene.pipeline.layout import PANORAMA, PANORAMA_MAX_PX
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import panorama
 
-FOV_RANGE_DEG = (10.0, 170.0)  # a camera's own note outside of it is not believed
-
 
 def panorama_step(photo: Path, settings: RunSettings) -> Step:
     """Outpaints the photo."""
 
-    reading = cache(lambda: load_photo(photo))
-
     def make(context: StepContext) -> dict[str, Any]:
-        read = reading()
+        read = context.given
         fov_deg, source = settings.fov_deg, "given"
+        # a camera's own note out of range is not believed
         if fov_deg is None and read.fov_deg is not None and FOV_RANGE_DEG[0] < read.fov_deg < FOV_RANGE_DEG[1]:
             fov_deg, source = read.fov_deg, "exif"
         config = panorama.PanoramaConfig(
@@ -43,16 +40,15 @@ def panorama_step(photo: Path, settings: RunSettings) -> Step:
         inputs={"photo": photo},
         parameters={name: getattr(settings, name) for name in names},
         code=(__name__,),
-        check=reading,
+        read=lambda: load_photo(photo),
     )
 
 
 def given_panorama_step(file: Path) -> Step:
     """Takes a panorama as it is; nothing of it is generated."""
-    reading = cache(lambda: load_panorama(file, max_height_px=PANORAMA_MAX_PX))
 
     def make(context: StepContext) -> dict[str, Any]:
-        image = reading()
+        image = context.given
         save_image(image, context.folder / "panorama.png")
         save_mask(torch.zeros(image.shape[-2:], dtype=torch.bool), context.folder / "mask.png")
         return {"method": "given"}
@@ -63,5 +59,5 @@ def given_panorama_step(file: Path) -> Step:
         make=make,
         inputs={"panorama": file},
         code=(__name__,),
-        check=reading,
+        read=lambda: load_panorama(file, max_height_px=PANORAMA_MAX_PX),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
         face_px=settings.face_px, fov_deg=settings.anchor_fov_deg, turns=settings.turns, mirror=settings.turns > 1
     )
 
-    reading = cache(lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX))
-
     def make(context: StepContext) -> dict[str, Any]:
         network, file = load_scaffold(weights)
-        out = scaffold.run(reading(), network, config, context.progress)
+        out = scaffold.run(context.given, network, config, context.progress)
         save_gaussians(out.gaussians, context.folder / "gaussians.ply")
         save_distance(out.distance, context.folder / "distance.npy")
         save_image(colour_distance(out.distance), context.folder / "distance.png")
@@ -42,5 +39,5 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
         parameters={name: getattr(settings, name) for name in ("face_px", "anchor_fov_deg", "turns")},
         weights=(weights,),
         code=(__name__,),
-        check=reading,
+        read=lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX),
     )

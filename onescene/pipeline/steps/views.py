@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,8 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
     shaping = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
     inputs = {"gaussians": gaussians, "cameras": cameras_file} if cameras_file else {"gaussians": gaussians}
 
-    reading = cache(lambda: load_cameras(cameras_file) if cameras_file else None)
-
     def make(context: StepContext) -> dict[str, Any]:
-        if cameras_file:
-            cameras = reading()
-        else:
-            cameras = trajectory_cameras(settings, load_distance(context.inputs["distance"]))
+        cameras = context.given or trajectory_cameras(settings, load_distance(context.inputs["distance"]))
         scene = load_gaussians(context.inputs["gaussians"])
         save_video(_written(scene, cameras, config, context), context.folder / "flythrough.mp4", settings.fps)
         names = [view_name(v) for v in range(len(cameras))]
@@ -65,7 +59,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
         parameters={"method": settings.method, "fps": settings.fps}
         | ({} if cameras_file else {name: getattr(settings, name) for name in shaping}),
         code=(__name__,),
-        check=reading,
+        read=lambda: load_cameras(cameras_file) if cameras_file else None,
     )
 
 
