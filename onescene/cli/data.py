@@ -1,4 +1,4 @@
-"""``onescene data``: panoramas with exact distance, from the maps of free games or from analytic rooms."""
+"""``onescene data``: panoramas with distance: of the maps of free games, of analytic rooms, of public data sets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-group = typer.Typer(help="Make data with exact depth.", no_args_is_help=True)
+group = typer.Typer(help="Make data with depth.", no_args_is_help=True)
 Out = Annotated[Path, typer.Option(help="Folder to write into; what is there is kept.")]
 Height = Annotated[int, typer.Option(help="Height of the panoramas [pixels].")]
+_SHOWN_SKIPPED = 10
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -59,6 +60,35 @@ def rooms(
     generate_rooms(out, count, (height, 2 * height), seed, _show)
     typer.echo(f"{out}: {count} rooms")
     return 0
+
+
+@group.command()
+def public(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, laid out as it is handed out.")],
+    dataset: Annotated[str, typer.Option(help="structured3d, deep360, matterport3d or stanford2d3d.")],
+    out: Out,
+    split: Annotated[
+        str | None, typer.Option(help="train, validation or heldout, as its makers divide it; default: all.")
+    ] = None,
+    height: Height = 192,
+) -> int:
+    """Pack a public data set's panoramas into the same files as the maps; damaged ones are named and left out."""
+    from onescene.data.public import PublicSet, pack_public
+
+    index = pack_public(PublicSet(dataset, folder, split, height), out, _show)
+    skipped = {name: reason for entry in index["maps"].values() for name, reason in entry["skipped"].items()}
+    show_skipped(skipped | dict.fromkeys(index["without_depth"], "its depth is missing"))
+    entries = index["maps"].values()
+    typer.echo(f"{out}: {sum(e['panoramas'] for e in entries)} panoramas of {len(entries)} scenes")
+    return 0
+
+
+def show_skipped(skipped: dict[str, str]) -> None:
+    """Says on stderr how many panoramas were left out, and why the first of them."""
+    for name, reason in list(skipped.items())[:_SHOWN_SKIPPED]:
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    if len(skipped) > _SHOWN_SKIPPED:
+        typer.echo(f"skipped {len(skipped)} panoramas in all", err=True)
 
 
 def _show(name: str, done: int, total: int) -> None:

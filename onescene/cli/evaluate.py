@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from onescene.cli.data import show_skipped
+
 group = typer.Typer(help="Compare results with the truth; prints JSON.", no_args_is_help=True)
 
 
@@ -36,9 +38,14 @@ def depth(
 
 @group.command()
 def scaffold(
-    data: Annotated[Path, typer.Option(help="Folder made by `onescene data maps`.")],
+    data: Annotated[Path, typer.Option(help="Folder made by `onescene data`, or a public data set's own.")],
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights file; default: the shipped one.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Which public data set --data is: structured3d, deep360, matterport3d or stanford2d3d."),
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Rows of a public data set's panoramas [default: 512].")] = None,
     every: Annotated[int, typer.Option(help="Take every n-th panorama.")] = 1,
     layout: Annotated[Path | None, typer.Option(help="Folder whose mean layout is a baseline too.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama.")] = None,
@@ -48,15 +55,16 @@ def scaffold(
 
     from onescene.io.atomic import atomic_write_text
     from onescene.models.loading import load_scaffold
-    from onescene.pipeline.evaluation import EvaluationConfig, MapSamples, evaluate, layout_of
+    from onescene.pipeline.evaluation import EvaluationConfig, evaluate, layout_of
 
     if every < 1:
         raise ValueError(f"--every must be >= 1, got {every}")
+    samples = _samples(data, dataset, split, height, every)
     network, _ = load_scaffold(weights)
     config = EvaluationConfig(layout=layout_of(layout) if layout else ())
-    rows = evaluate(
-        MapSamples(data, split, every), network, config, lambda row: typer.echo(f"{row['name']} done", err=True)
-    )
+    rows = evaluate(samples, network, config, lambda row: typer.echo(f"{row['name']} done", err=True))
+    if dataset is not None:
+        show_skipped(samples.skipped)
     if not rows:
         raise ValueError(f"no panorama to evaluate in {data}")
     frame = pd.DataFrame(rows)
@@ -97,6 +105,19 @@ def poses(
         raise ValueError(f"both files must hold as many cameras, got {len(cameras[0])} and {len(cameras[1])}")
     _show(pose_errors(*(c.world_from_cam.double() for c in cameras), align=align))
     return 0
+
+
+def _samples(data: Path, dataset: str | None, split: str | None, height: int | None, every: int):
+    """What to evaluate on: packed panoramas, or a public data set's own files."""
+    from onescene.data.public import PublicSet
+    from onescene.pipeline.evaluation import MapSamples
+    from onescene.pipeline.public_samples import PublicSamples
+
+    if dataset is not None:
+        return PublicSamples(PublicSet(dataset, data, split, 512 if height is None else height), every)
+    if height is not None:
+        raise ValueError("--height is for --dataset: packed panoramas have the height that they were made with")
+    return MapSamples(data, split, every)
 
 
 def _read_map(path: Path):

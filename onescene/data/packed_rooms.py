@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from onescene.data.panoramas import INDEX_NAME, encode_distance
+from onescene.data.panoramas import check_out_dir, encode_distance, write_arrays, write_index
 from onescene.data.sets import RoomSet
 
 ROOMS_PER_FILE = 16
@@ -34,9 +32,7 @@ def generate_rooms(
     Raises:
         ValueError: ``count`` < 1, or ``out_dir`` is a file.
     """
-    out = Path(out_dir)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out_dir must be a folder, got the file {out}")
+    out = check_out_dir(out_dir)
     rooms = RoomSet(count, hw, seed)
     out.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -49,22 +45,11 @@ def generate_rooms(
         if progress:
             progress(path.name, last, count)
     index = {"maps": {p.stem: {} for p in paths}, "parameters": {"rooms": count, "hw": list(hw), "seed": seed}}
-    part = out / f".{INDEX_NAME}.part"
-    part.write_text(json.dumps(index, indent=1), encoding="utf-8")
-    os.replace(part, out / INDEX_NAME)
+    write_index(out, index)
     return paths
 
 
 def _write(path: Path, items: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
     distance = [np.where(sky, np.inf, d) for _, d, sky in items]
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                rgb=np.stack([item[0] for item in items]),
-                log_distance=np.stack([encode_distance(d) for d in distance]),
-            )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    rgb, code = np.stack([item[0] for item in items]), np.stack([encode_distance(d) for d in distance])
+    write_arrays(path, {"rgb": rgb, "log_distance": code})

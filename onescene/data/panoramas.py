@@ -3,7 +3,8 @@
 A folder holds one `<game>__<map>.npz` per map and an `index.json`. Each file has
 
 * `rgb` uint8 [N, H, 2H, 3] and `log_distance` uint16 [N, H, 2H] (see `encode_distance`; 0 = sky),
-* `points_m` [N, 3] and `yaw_rad` [N]: where in the map each panorama stands and looks,
+* where not every distance is known, `unknown` bool [N, H, 2H],
+* of maps, `points_m` [N, 3] and `yaw_rad` [N]: where in the map each panorama stands and looks,
 * with views also `view_rgb` uint8 [N, V, h, w, 3], `view_depth_z` float32 [N, V, h, w] [m] (inf = sky),
   `view_world_from_cam` float32 [N, V, 4, 4] in the panorama's frame [m] and `view_K` float32 [N, V, 3, 3].
 """
@@ -11,7 +12,9 @@ A folder holds one `<game>__<map>.npz` per map and an `index.json`. Each file ha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +53,7 @@ class PackedPanorama:
     Attributes:
         map_name: `<game>__<map>`.
         rgb: [H, 2H, 3] uint8.
-        distance_m: [H, 2H] float32, along each ray; inf = sky.
+        distance_m: [H, 2H] float32, along each ray; inf = sky, NaN = not known.
         sky: [H, 2H] bool.
         views: Displaced views, or None.
     """
@@ -78,6 +81,50 @@ def decode_distance(code: UInt16[ndarray, "*n"]) -> Float32[ndarray, "*n"]:
     low, high = np.log(MIN_DISTANCE_M), np.log(MAX_DISTANCE_M)
     distance = np.exp(low + (code.astype(np.float32) - 1) / (CODES - 1) * (high - low))
     return np.where(code > 0, distance, np.inf).astype(np.float32)
+
+
+def decode_panorama(arrays: Mapping[str, ndarray], index: int) -> tuple[ndarray, ndarray]:
+    """Distance [m] (inf = sky, NaN = not known) and sky [H, 2H] of one panorama of a file's arrays."""
+    code = arrays["log_distance"][index]
+    distance = decode_distance(code)
+    if "unknown" in arrays:
+        distance[arrays["unknown"][index]] = np.nan
+    return distance, code == 0
+
+
+def check_out_dir(out_dir: str | Path) -> Path:
+    """The folder to write a set to.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    out = Path(out_dir)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out_dir must be a folder, got the file {out}")
+    return out
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
+    """Writes the arrays of one file, whole or not at all."""
+    with _replacing(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def write_index(folder: Path, index: dict) -> None:
+    """Writes a folder's `index.json`, whole or not at all."""
+    with _replacing(folder / INDEX_NAME) as part:
+        part.write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a file beside ``path`` that takes its name once it is written."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_index(folder: str | Path) -> dict:
@@ -138,16 +185,8 @@ def read_map(folder: str | Path, map_name: str) -> list[PackedPanorama]:
         if "view_rgb" in arrays:
             names = {"rgb": "view_rgb", "depth_z": "view_depth_z", "world_from_cam": "view_world_from_cam"}
             views = PackedViews(**{k: arrays[v][i] for k, v in names.items()}, K=arrays["view_K"][i])
-        code = arrays["log_distance"][i]
-        out.append(
-            PackedPanorama(
-                map_name=map_name,
-                rgb=arrays["rgb"][i],
-                distance_m=decode_distance(code),
-                sky=code == 0,
-                views=views,
-            )
-        )
+        distance, sky = decode_panorama(arrays, i)
+        out.append(PackedPanorama(map_name=map_name, rgb=arrays["rgb"][i], distance_m=distance, sky=sky, views=views))
     return out
 
 

@@ -1,6 +1,6 @@
 """Data sets for training and evaluation: packed maps and analytic rooms behind one small protocol.
 
-An item is RGB uint8 [H, 2H, 3], distance [m] float32 [H, 2H] and sky bool [H, 2H].
+An item is RGB uint8 [H, 2H, 3], distance [m] float32 [H, 2H] (NaN where it is not known) and sky bool [H, 2H].
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from onescene.data.panoramas import decode_distance, list_maps, read_arrays
+from onescene.data.panoramas import decode_panorama, list_maps, read_arrays
 from onescene.data.rooms import render_panorama, sample_room
 
 Item = tuple[np.ndarray, np.ndarray, np.ndarray]
+_KEPT = ("rgb", "log_distance", "unknown")
 
 
 class MapSet:
@@ -27,25 +28,23 @@ class MapSet:
     """
 
     def __init__(self, *folders: str | Path, split: str | None = None) -> None:
-        self._rgb: list[np.ndarray] = []
-        self._code: list[np.ndarray] = []
+        self._places: list[tuple[dict[str, np.ndarray], int]] = []  # a file's arrays, and which of its panoramas
         self.names: list[str] = []
         for folder in folders:
             names = list_maps(folder, split)
             if not names:
                 raise FileNotFoundError(f"folder must hold packed maps of the split {split}, found none in {folder}")
             for name in names:
-                arrays = read_arrays(folder, name)
-                self._rgb += list(arrays["rgb"])
-                self._code += list(arrays["log_distance"])
+                arrays = {k: v for k, v in read_arrays(folder, name).items() if k in _KEPT}
+                self._places += [(arrays, i) for i in range(len(arrays["rgb"]))]
                 self.names += [name] * len(arrays["rgb"])
 
     def __len__(self) -> int:
-        return len(self._rgb)
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Item:
-        code = self._code[index]
-        return self._rgb[index], decode_distance(code), code == 0
+        arrays, place = self._places[index]
+        return arrays["rgb"][place], *decode_panorama(arrays, place)
 
 
 class RoomSet:

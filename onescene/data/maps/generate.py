@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,7 +20,7 @@ from onescene.data.maps.pk3 import PackFiles, open_games
 from onescene.data.maps.points import camera_points, is_clear
 from onescene.data.maps.raytrace import TracedPanorama, cast, trace_panorama, trace_view, yaw_rotation
 from onescene.data.maps.world import QuakeMap, load_map
-from onescene.data.panoramas import INDEX_NAME, encode_distance
+from onescene.data.panoramas import INDEX_NAME, check_out_dir, encode_distance, write_arrays, write_index
 from onescene.data.splits import Split, check_split, maps_of
 
 VERSION = 2  # grows when the same parameters would give other pictures
@@ -139,20 +138,6 @@ def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.
     return stacked | {"missing": np.float32(world.missing)}
 
 
-def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_index(path: Path, index: dict) -> None:
-    text = json.dumps(index, indent=1, sort_keys=True)
-    _write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
 _open_once = functools.cache(open_games)  # in a worker, archives stay open from one map to the next
 
 
@@ -164,12 +149,7 @@ def _render_to_file(packs_dir: str, game: str, name: str, out: str, config: Maps
         return {"panoramas": 0, "error": str(error)}
     entry = {"panoramas": len(arrays.get("rgb", ())), "missing": round(float(arrays.pop("missing")), 5)}
     if entry["panoramas"]:
-
-        def write(part: Path) -> None:
-            with part.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
-
-        _write_atomically(Path(out) / f"{game}__{name}.npz", write)
+        write_arrays(Path(out) / f"{game}__{name}.npz", arrays)
     return entry
 
 
@@ -235,9 +215,7 @@ def generate_dataset(
         FileNotFoundError: `packs_dir` is no folder.
         ValueError: No packs, or none of their maps is in the split; or `out_dir` is a file.
     """
-    out = Path(out_dir)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out_dir must be a folder, got the file {out}")
+    out = check_out_dir(out_dir)
     games = open_games(packs_dir)
     todo = [(game, name) for game in sorted(games) for name in maps_of(games[game].maps(), config.split)]
     if not todo:
@@ -245,13 +223,13 @@ def generate_dataset(
     order = np.random.default_rng(config.seed).permutation(len(todo))
     out.mkdir(parents=True, exist_ok=True)
     index = _open_index(out, games, config)
-    _write_index(out / INDEX_NAME, index)
+    write_index(out, index)
     keys = {(game, name): f"{game}__{name}" for game, name in todo}
     tasks = [(str(packs_dir), *todo[i], str(out), config) for i in order if keys[todo[i]] not in index["maps"]]
     done = len(todo) - len(tasks)
     for task, entry in _rendered(tasks, config.workers):
         index["maps"][keys[task[1:3]]] = entry
-        _write_index(out / INDEX_NAME, index)
+        write_index(out, index)
         done += 1
         if progress is not None:
             progress(keys[task[1:3]], done, len(todo))
