@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from onescene.cli import main
 from onescene.geometry.cubemap import face_cameras
 from onescene.io.cameras import save_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
-from onescene.io.images import save_image
+from onescene.io.images import load_image, save_image
 from onescene.pipeline import layout
 from onescene.pipeline.settings import RunSettings, settings_from
 from onescene.pipeline.step import run_step
@@ -106,6 +108,8 @@ def test_settings_reach_the_fit():
     assert refine_config(settings_from(refine_strategy="mcmc")).strategy == "mcmc"
     assert refine_config(settings_from(refine_recipe="matrix-3d", refine_strategy="none")).strategy == "none"
     assert refine_config(settings_from(refine_steps=0)).check_every == 1
+    config = refine_config(settings_from(refine_hold_out=0.25, refine_patience=3, refine_steps=200))
+    assert (config.hold_out, config.patience, config.check_every) == (0.25, 3, 20)
 
 
 def test_a_recipe_changes_the_scene(out):
@@ -114,6 +118,17 @@ def test_a_recipe_changes_the_scene(out):
     assert facts["gaussians"] == len(first)
     run_step(scene_step(out, 3, RunSettings(refine_steps=8, refine_views=2, refine_recipe="true-views")), out)
     assert not torch.equal(fitted(out), first)
+
+
+def test_a_fit_without_progress_ends_early(out):
+    """The view that judges is a negative: what brings out the pattern in the others makes it worse."""
+    judge = out / layout.VIEWS / layout.view_name(1)
+    save_image(1 - load_image(judge), judge)
+    settings = RunSettings(refine_steps=40, refine_views=3, refine_hold_out=0.34, refine_patience=2)
+    facts = run_step(scene_step(out, 3, settings), out).facts
+    assert facts["steps"] == 4 * (len(facts["psnr_db"]) - 1) < 40
+    through = run_step(scene_step(out, 3, replace(settings, refine_patience=0)), out).facts
+    assert through["steps"] == 40 and len(through["psnr_db"]) == 2
 
 
 def test_flags_of_the_command(capsys, tmp_path):

@@ -183,6 +183,16 @@ def test_views_held_out_judge_and_are_not_fitted_to():
         split_views(views[:1], 0.5)
 
 
+def test_views_that_may_not_judge_are_all_fitted_to():
+    extras = refine.Supervision(may_judge=[False] * 6 + [True] * 4)
+    views = refine.list_views(torch.rand(10, 3, 48, 64), cameras(10), extras)
+    fitted, judges = split_views(views, 0.5)
+    assert [next(i for i, v in enumerate(views) if v is j) for j in judges] == [7, 9]
+    assert len(fitted) == 8
+    with pytest.raises(ValueError, match="hold_out needs a view that may judge"):
+        split_views(views[:6], 0.5)
+
+
 def test_a_fit_without_progress_ends_early():
     """The view held out shows another scene: fitting makes it worse."""
     true, seen = wall(), cameras(3)
@@ -203,6 +213,7 @@ def test_bad_supervision():
         (refine.Supervision(weights=torch.ones(3)), "weights must hold one number per view, 2"),
         (refine.Supervision(weights=torch.tensor([1.0, -1.0])), "weights must be finite, >= 0"),
         (refine.Supervision(weights=torch.zeros(2)), "not all 0"),
+        (refine.Supervision(may_judge=[True]), "may_judge must hold one value per view, 2"),
         (refine.Supervision(depth_z=torch.zeros(2, 4, 4)), "depth_z must have the shapes"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -14,7 +14,7 @@ from onescene.stages.refine.config import RECIPES, Strategy
 PRESETS = ("small", "paper")
 _LEAST = {
     **{"panorama_height": 64, "face_px": 16, "turns": 1, "frames": 1, "fps": 1, "seed": 0},
-    **{"refine_steps": 0, "refine_views": 1},
+    **{"refine_steps": 0, "refine_views": 1, "refine_patience": 0},
 }
 
 
@@ -38,6 +38,8 @@ class RunSettings:
     refine_steps: int = 60
     refine_recipe: str = "small"  # learning rates, loss and more, by name: onescene.stages.refine.RECIPES
     refine_strategy: str | None = None  # none, default or mcmc: which Gaussians come and go; None = the recipe's
+    refine_hold_out: float = 0.0  # share of those views (not of the anchors) that only judge the fit, in [0, 1)
+    refine_patience: int = 0  # looks (ten in all) without progress after which the fit ends; 0 = it goes through
     fps: int = 12  # of the film
 
 
@@ -98,6 +100,8 @@ def check_settings(settings: RunSettings) -> None:
     _must_be_one_of("recipe", settings.refine_recipe, tuple(RECIPES))
     if settings.refine_strategy is not None:
         _must_be_one_of("strategy", settings.refine_strategy, get_args(Strategy))
+    if not 0 <= settings.refine_hold_out < 1:
+        raise ValueError(f"refine_hold_out must lie in [0, 1), got {settings.refine_hold_out:g}")
     if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
         raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ from onescene.pipeline.step import Step, StepContext, made_from
 from onescene.pipeline.workspace import STATE
 from onescene.stages import refine
 from onescene.stages.sheet import backing_sheet
-from onescene.types import Cameras, Gaussians
+from onescene.types import Gaussians
+
+LOOKS = 10  # how often a fit that may end early is looked at
 
 logger = logging.getLogger(__name__)
 
@@ -72,23 +74,25 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         whole = Gaussians.cat([whole, backing_sheet(anchors, distance, settings.anchor_fov_deg)])
         at_centre = face_cameras(anchors.shape[-1], settings.anchor_fov_deg)
         kept = _kept_fit(out, digest_of_value(made_from(step)))
-        views = ([anchors, rgb], [at_centre, seen])
+        extras = refine.Supervision(may_judge=[False] * len(anchors) + [True] * len(rgb))
+        views = {"views_rgb": [anchors, rgb], "cameras": [at_centre, seen], "extras": extras}
         fitted = _fitted(whole, views, refine_config(settings), kept, context)
         save_gaussians(fitted.gaussians, context.folder / "gaussians.ply")
         kept.unlink(missing_ok=True)
         return {
             "gaussians": len(fitted.gaussians),
             "gaussians_added": len(whole) - len(gaussians),
+            "steps": len(fitted.losses),
             "psnr_db": [round(check.psnr_db, 2) for check in fitted.history],
         }
 
-    names = ("refine_steps", "refine_views", "refine_recipe", "refine_strategy", "anchor_fov_deg", "seed")
+    names = [name for name in asdict(settings) if name.startswith("refine_")]
     step = Step(
         name=SCENE,
         folder=SCENE,
         make=make,
         inputs=inputs,
-        parameters={name: getattr(settings, name) for name in names},
+        parameters={name: getattr(settings, name) for name in (*names, "anchor_fov_deg", "seed")},
         code=(__name__,),
     )
     return step
@@ -96,8 +100,15 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
 
 def refine_config(settings: RunSettings) -> refine.RefineConfig:
     """The fit that the settings ask for: a recipe, and what is set beside it."""
-    steps = settings.refine_steps
-    config = replace(refine.RECIPES[settings.refine_recipe], steps=steps, seed=settings.seed, check_every=steps or 1)
+    steps, patience = settings.refine_steps, settings.refine_patience
+    config = replace(
+        refine.RECIPES[settings.refine_recipe],
+        steps=steps,
+        seed=settings.seed,
+        hold_out=settings.refine_hold_out,
+        patience=patience,
+        check_every=max(1, steps // LOOKS if patience else steps),
+    )
     return config if settings.refine_strategy is None else replace(config, strategy=settings.refine_strategy)
 
 
@@ -111,7 +122,7 @@ def _kept_fit(out: Path, key: str) -> Path:
 
 def _fitted(
     start: Gaussians,
-    views: tuple[list[torch.Tensor], list[Cameras]],
+    views: dict[str, Any],
     config: refine.RefineConfig,
     kept: Path,
     context: StepContext,
@@ -123,8 +134,8 @@ def _fitted(
             torch.save(state, path)
 
     def run(resume: dict[str, Any] | None) -> refine.RefineOutput:
-        checkpoint = refine.Checkpoint(save, resume)
-        return refine.run(start, *views, config, context.progress, checkpoint=checkpoint)
+        keep = {"progress": context.progress, "checkpoint": refine.Checkpoint(save, resume)}
+        return refine.run(start, config=config, **views, **keep)
 
     try:
         return run(_kept_state(kept))

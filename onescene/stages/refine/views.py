@@ -20,10 +20,12 @@ class Supervision:
         weights: How much each view counts, >= 0; None = all alike.
         depth_z: Depth of their pixels [world units], one tensor [v, h, w] per group of views; what is not finite and
             positive is unknown. None = none is known.
+        may_judge: Which views may be held out to judge the others' fit; None = all.
     """
 
     weights: Float[Tensor, " v"] | None = None
     depth_z: Float[Tensor, "v h w"] | Sequence[Float[Tensor, "_v _h _w"]] | None = None
+    may_judge: Sequence[bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,14 @@ class FitView:
         camera: Exactly one.
         weight: How much it counts, 1 in the mean over all views.
         depth_z: Depth to be reached, or None.
+        may_judge: Whether it may be held out.
     """
 
     image: Float[Tensor, "1 3 h w"]
     camera: Cameras
     weight: float = 1.0
     depth_z: Float[Tensor, "1 h w"] | None = None
+    may_judge: bool = True
 
 
 def list_views(
@@ -59,6 +63,9 @@ def list_views(
     depths = _depth_groups(extras.depth_z, groups)
     count = sum(len(group) for group in camera_groups)
     weights = _weights(extras.weights, count)
+    may_judge = [True] * count if extras.may_judge is None else list(extras.may_judge)
+    if len(may_judge) != count:
+        raise ValueError(f"may_judge must hold one value per view, {count}, got {len(may_judge)}")
     views: list[FitView] = []
     for images, group, depth_z in zip(groups, camera_groups, depths, strict=True):
         wanted = (len(group), 3, *group.hw)
@@ -68,8 +75,8 @@ def list_views(
             raise ValueError("views_rgb must be finite, got NaN or inf")
         for i in range(len(group)):
             depth = None if depth_z is None else depth_z[i : i + 1]
-            weight = weights[len(views)]
-            views.append(FitView(image=images[i : i + 1], camera=group[i], weight=weight, depth_z=depth))
+            of_view = {"weight": weights[len(views)], "depth_z": depth, "may_judge": may_judge[len(views)]}
+            views.append(FitView(image=images[i : i + 1], camera=group[i], **of_view))
     if not views:
         raise ValueError("views_rgb must hold at least one view, got none")
     return views
@@ -98,17 +105,20 @@ def _weights(weights: Tensor | None, count: int) -> list[float]:
 
 
 def split_views(views: Sequence[FitView], share: float) -> tuple[list[FitView], list[FitView]]:
-    """Views to fit to, and views to judge by: about ``share`` of them, spread evenly; all of them at a share of 0.
+    """Views to fit to, and views to judge by: about ``share`` of those that may, spread evenly; all views at 0.
 
     Raises:
-        ValueError: no view is left to fit to.
+        ValueError: no view may judge, or none is left to fit to.
     """
     if share == 0:
         return list(views), list(views)
-    count = max(1, round(share * len(views)))
+    able = [i for i, view in enumerate(views) if view.may_judge]
+    count = max(1, round(share * len(able)))
+    if not able:
+        raise ValueError(f"hold_out needs a view that may judge, got {share} of none")
     if count >= len(views):
         raise ValueError(f"hold_out must leave a view to fit to, got {share} of {len(views)} views")
-    held_out = {int((k + 0.5) * len(views) / count) for k in range(count)}
+    held_out = {able[int((k + 0.5) * len(able) / count)] for k in range(count)}
     fitted = [view for i, view in enumerate(views) if i not in held_out]
     return fitted, [view for i, view in enumerate(views) if i in held_out]
 
