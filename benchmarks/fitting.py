@@ -3,7 +3,7 @@
     python benchmarks/fitting.py [--rooms 3] [--packs FOLDER --maps NAME ...] [--size full|quarter]
 
 writes results/benchmarks/fitting.json, or fitting-quarter.json, after every scene. Drawing a scene takes longer than
-fitting to it: ``--cache FOLDER`` keeps them for the next run.
+fitting to it: ``--cache FOLDER`` keeps what was drawn for the next run.
 
 The start is what the job would start from: the shipped network's own prediction of a panorama's distance, errors and
 all, lifted to 300,000 Gaussians, a sheet behind them. Scenes are analytic rooms and, where a folder with pk3 packs of
@@ -35,7 +35,7 @@ from onescene.data.maps.points import camera_points, is_clear
 from onescene.data.maps.raytrace import trace_panorama, trace_view
 from onescene.data.maps.world import load_map
 from onescene.data.rooms import render_panorama, render_views, sample_room
-from onescene.data.splits import is_held_out
+from onescene.data.splits import split_of
 from onescene.geometry.perspective import intrinsics_from_fov
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.metrics import image_metrics
@@ -56,13 +56,14 @@ REACH = 0.25  # cameras stand at most this share of the median distance away fro
 CLEARANCE_M = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A start, and true views around it."""
+    """A panorama whose distance is known, and true views around it."""
 
-    name: str
-    start: Gaussians  # metres
-    views_rgb: Tensor  # [V, 3, H, W]; the first 24 are fitted to
+    panorama: Tensor  # [3, H, 2H]
+    distance: Tensor  # [H, 2H], along the ray [m]
+    sky: Tensor  # [H, 2H]
+    views_rgb: Tensor  # [V, 3, h, w]; the first 24 are fitted to
     cameras: Cameras
 
 
@@ -89,14 +90,14 @@ def weights_sha256() -> str:
     return load_scaffold(shipped_scaffold_path())[1].sha256
 
 
-def start_of(panorama: Tensor, true_distance: Tensor, sky: Tensor, size: str) -> Gaussians:
-    """The job's scaffold and sheet of a panorama, scaled to the true median distance [m]."""
+def start_of(scene: Scene, size: str) -> Gaussians:
+    """The job's scaffold and sheet of the panorama, scaled to the true median distance [m]."""
     network, _ = load_scaffold(shipped_scaffold_path())
     config = ScaffoldConfig(face_px=FACE_PX[size])
-    predicted = run_scaffold(panorama, network, config)
-    ground = ~sky
-    metres = float(true_distance[ground].median() / predicted.distance[ground].median())
-    lifted = lift_panorama(panorama, predicted.distance * metres, predicted.sky, config)
+    predicted = run_scaffold(scene.panorama, network, config)
+    ground = ~scene.sky
+    metres = float(scene.distance[ground].median() / predicted.distance[ground].median())
+    lifted = lift_panorama(scene.panorama, predicted.distance * metres, predicted.sky, config)
     return Gaussians.cat([lifted.gaussians, backing_sheet(lifted.faces, lifted.distance, config.fov_deg)])
 
 
@@ -107,7 +108,7 @@ def room_scene(seed: int, size: str) -> Scene:
     reach = REACH * float(seen.distance[~seen.sky].median())
     cameras = draw_cameras(reach, lambda p: bool(room.is_free(p, CLEARANCE_M)), seed, VIEW_PX[size])
     views = render_views(room, cameras, supersample=EDGE_RAYS[size]).rgb
-    return Scene(f"room {seed}", start_of(seen.rgb, seen.distance, seen.sky, size), views, cameras)
+    return Scene(panorama=seen.rgb, distance=seen.distance, sky=seen.sky, views_rgb=views, cameras=cameras)
 
 
 def map_scene(packs: PackFiles, name: str, size: str) -> Scene:
@@ -131,7 +132,7 @@ def map_scene(packs: PackFiles, name: str, size: str) -> Scene:
             views.append(trace_view(world, pose, cameras.K[v].double().numpy(), cameras.hw, panorama.gain).rgb)
         rgb = torch.from_numpy(panorama.rgb).permute(2, 0, 1).float() / 255
         images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
-        return Scene(f"map {name}", start_of(rgb, distance, sky, size), images, cameras)
+        return Scene(panorama=rgb, distance=distance, sky=sky, views_rgb=images, cameras=cameras)
     raise ValueError(f"map {name} has no place that is bright and not mostly sky")
 
 
@@ -142,46 +143,47 @@ def kept(draw: Callable[[], Scene], name: str, cache: Path | None) -> Scene:
     path = cache / f"{name.replace(' ', '_')}.pt"
     if not path.is_file():
         scene = draw()
-        start = {k: getattr(scene.start, k) for k in scene.start.__dataclass_fields__}
-        cameras = {"pose": scene.cameras.world_from_cam, "K": scene.cameras.K}
+        state = {key: getattr(scene, key) for key in ("panorama", "distance", "sky", "views_rgb")}
         cache.mkdir(parents=True, exist_ok=True)
-        torch.save({"start": start, "views": scene.views_rgb, **cameras}, path)
+        torch.save(state | {"pose": scene.cameras.world_from_cam, "K": scene.cameras.K}, path)
     state = torch.load(path, weights_only=True)
-    cameras = Cameras(world_from_cam=state["pose"], K=state["K"], hw=tuple(state["views"].shape[-2:]))
-    return Scene(name, Gaussians(**state["start"]), state["views"], cameras)
+    hw = tuple(state["views_rgb"].shape[-2:])
+    cameras = Cameras(world_from_cam=state.pop("pose"), K=state.pop("K"), hw=hw)
+    return Scene(**state, cameras=cameras)
 
 
-def scenes(arguments: argparse.Namespace) -> Iterator[Scene]:
-    """Rooms that no training has seen, then held-out maps."""
-    size, cache = arguments.size, arguments.cache and arguments.cache / arguments.size / weights_sha256()[:16]
+def scenes(arguments: argparse.Namespace) -> Iterator[tuple[str, Scene]]:
+    """Rooms that no training has seen, then maps, by name."""
+    size, cache = arguments.size, arguments.cache and arguments.cache / arguments.size
     for seed in range(900_001, 900_001 + arguments.rooms):
-        yield kept(partial(room_scene, seed, size), f"room {seed}", cache)
+        name = f"room {seed}"
+        yield name, kept(partial(room_scene, seed, size), name, cache)
     games = open_games(arguments.packs) if arguments.packs else {}
-    for name in arguments.maps:
-        found = [pack for pack in games.values() if name in pack.maps()]
-        if not found or not is_held_out(name):
-            raise SystemExit(f"--maps must name held-out maps in the packs below --packs, got {name}")
-        yield kept(partial(map_scene, found[0], name, size), f"map {name}", cache)
+    for map_name in arguments.maps:
+        found = [pack for pack in games.values() if map_name in pack.maps()]
+        if not found:
+            raise SystemExit(f"--maps must name maps in the packs below --packs, got {map_name}")
+        name = f"{split_of(map_name)} map {map_name}"
+        yield name, kept(partial(map_scene, found[0], map_name, size), name, cache)
 
 
 def psnr_db(gaussians: Gaussians, scene: Scene, index: slice) -> float:
     """PSNR over some of the scene's views."""
-    cameras = replace(scene.cameras, world_from_cam=scene.cameras.world_from_cam[index], K=scene.cameras.K[index])
-    rgb = torch.cat([render(gaussians, cameras[v]).rgb for v in range(len(cameras))])
+    rgb = torch.cat([render(gaussians, camera).rgb for camera in list(scene.cameras)[index]])
     return image_metrics(rgb.clamp(0, 1), scene.views_rgb[index])["psnr_db"]
 
 
-def measure(scene: Scene, config: refine.RefineConfig) -> dict:
+def measure(start: Gaussians, scene: Scene, config: refine.RefineConfig) -> dict:
     """One fit: what it took, and what is seen before and after."""
     fitted, held_out = slice(0, FITTED), slice(FITTED, None)
     cameras = replace(scene.cameras, world_from_cam=scene.cameras.world_from_cam[fitted], K=scene.cameras.K[fitted])
-    render(scene.start, cameras[0])  # compiles or loads the kernels
+    render(start, cameras[0])  # compiles or loads the kernels
     wall, cpu = time.perf_counter(), time.process_time()
-    out = refine.run(scene.start, scene.views_rgb[fitted], cameras, config)
+    out = refine.run(start, scene.views_rgb[fitted], cameras, config)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    row = {"scene": scene.name, "gaussians": len(scene.start), "seconds": seconds, "cpu_seconds": cpu_seconds}
+    row = {"gaussians": len(start), "seconds": seconds, "cpu_seconds": cpu_seconds}
     for name, index in (("fitted", fitted), ("held_out", held_out)):
-        row[f"{name}_start_db"] = psnr_db(scene.start, scene, index)
+        row[f"{name}_start_db"] = psnr_db(start, scene, index)
         row[f"{name}_end_db"] = psnr_db(out.gaussians, scene, index)
     row["gain_db"] = row["held_out_end_db"] - row["held_out_start_db"]
     return {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
@@ -211,7 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rooms", type=int, default=3)
     parser.add_argument("--packs", type=Path, help="folder with pk3 packs anywhere below it")
-    parser.add_argument("--maps", nargs="*", default=[], help="held-out maps in the packs, by name")
+    parser.add_argument("--maps", nargs="*", default=[], help="maps in the packs, by name")
     parser.add_argument("--size", default="full", choices=sorted(FACE_PX))
     parser.add_argument("--recipe", default="true-views", choices=sorted(refine.RECIPES))
     parser.add_argument("--steps", type=int, default=500)
@@ -223,8 +225,8 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
     print(f"{'scene':20} {'Gaussians':>9} {'s':>7} {'CPU s':>7} {'held out':>8} {'after':>6} {'gain dB':>7}")
-    for scene in scenes(arguments):
-        row = measure(scene, config)
+    for name, scene in scenes(arguments):
+        row = {"scene": name} | measure(start_of(scene, arguments.size), scene, config)
         rows.append(row)
         print(
             f"{row['scene']:20} {row['gaussians']:9,} {row['seconds']:7.1f} {row['cpu_seconds']:7.1f} "
