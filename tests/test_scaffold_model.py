@@ -7,11 +7,15 @@ import torch
 
 from onescene.geometry.cubemap import face_directions, faces_from_panorama
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.geometry.perspective import intrinsics_from_fov
+from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.models.encoder import TAP_CHANNELS, EfficientNetLite0
 from onescene.models.loading import compare_keys, half_bytes, load_into, read_state_dict
 from onescene.models.scaffold import BidirectionalFusion, CubeScaffold, CubeScaffoldConfig
 from onescene.models.scaffold.lift import LiftConfig, lift_faces, owned_pixels, surface_normals
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
+from onescene.splatting import render
+from onescene.types import Cameras
 
 TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
 
@@ -148,6 +152,17 @@ def test_lifted_gaussians_lie_on_the_surface_thin_along_its_normal():
     assert (ratio[:, 0] >= 1 - 1e-9).all() and (ratio[:, 0] <= LiftConfig().max_stretch + 1e-9).all()
     with pytest.raises(ValueError, match="finite and > 0"):
         lift_faces(faces, distance * float("nan"), torch.zeros_like(distance, dtype=torch.bool), 95)
+
+
+def test_no_crack_opens_where_faces_meet():
+    face_px = 64  # the last pixels before the border end 0.3 pixels short of it on either side
+    one = torch.ones(6, face_px, face_px)
+    gaussians = lift_faces(torch.ones(6, 3, face_px, face_px), one, one < 0, 95)
+    pose = torch.eye(4)[None]
+    pose[0, :3, :3] = matrix_from_yaw_pitch_roll(torch.tensor([math.pi / 4, 0.0, 0.0]))  # towards the border of F and R
+    close = Cameras(world_from_cam=pose, K=intrinsics_from_fov(10.0, (174, 174))[None], hw=(174, 174))
+    alpha = render(gaussians, close).alpha[0]
+    assert alpha[:, 77:97].mean() > alpha[:, :40].mean() - 0.02
 
 
 def test_edges_become_crisp_and_planes_stay():

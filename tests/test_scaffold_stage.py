@@ -1,5 +1,7 @@
 """Anchors, lifting and the sheet: exact rooms come back, the sky stays away, cracks close, mistakes are named."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,11 @@ def test_the_anchors_come_back_from_the_centre(lifted):
     assert seen.alpha.min() > 0.85
 
 
+def test_who_looks_four_times_closer_sees_no_cracks(lifted):
+    alpha = render(lifted.gaussians, face_cameras(4 * 96, 95)).alpha
+    assert (alpha < 0.85).float().mean() < 0.01  # with Gaussians four fifths as wide a grid of gaps covers a third
+
+
 def test_lifted_distances_are_the_rooms(room, lifted):
     on_ground = lifted.gaussians.means.norm(dim=-1)
     assert on_ground.min() > 0.95 * room.distance.min() and on_ground.max() < 1.05 * room.distance.max()
@@ -42,8 +49,9 @@ def test_the_sheet_closes_cracks_and_stays_behind(room, lifted):
     zoom = Cameras(
         world_from_cam=torch.eye(4)[None], K=torch.tensor([[[300.0, 0, 80], [0, 300, 80], [0, 0, 1]]]), hw=(160, 160)
     )
-    alone = render(lifted.gaussians, zoom).alpha
-    both = render(Gaussians.cat([lifted.gaussians, sheet]), zoom).alpha
+    thin = replace(lifted.gaussians, scales=0.8 * lifted.gaussians.scales)  # Gaussians with gaps between them
+    alone = render(thin, zoom).alpha
+    both = render(Gaussians.cat([thin, sheet]), zoom).alpha
     assert alone.min() < 0.9 < 0.97 < both.min()
     assert len(sheet) < len(lifted.gaussians) / 8
     faces = face_cameras(96, 95)

@@ -1,7 +1,7 @@
 """Depth becomes Gaussians: one per face pixel, mu = K^-1 u d, no face speaks twice for a direction.
 
-A Gaussian is the footprint of its pixel on the local surface: a disc as wide as the pixel seen from the centre,
-stretched where the surface turns away, thin along the normal.
+A Gaussian is its pixel, projected along the rays onto the local surface: as wide as the pixel seen from the centre,
+stretched where the surface turns away, thin along the normal. Whoever comes nearer sees no cracks between them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from onescene.geometry.cubemap import face_directions, face_intrinsics
+from onescene.geometry.cubemap import face_directions, face_intrinsics, world_from_face
 from onescene.geometry.rotations import quaternion_from_matrix
 from onescene.types import SH_C0, Gaussians
 
@@ -22,7 +22,7 @@ from onescene.types import SH_C0, Gaussians
 class LiftConfig:
     """How a pixel becomes a Gaussian."""
 
-    footprint: float = 0.45  # standard deviation in the surface [pixels]
+    footprint: float = 0.55  # standard deviation in the surface [pixels]; below, close views show a grid of gaps
     max_stretch: float = 3.0  # longest axis over the shortest in the surface
     thickness: float = 0.15  # standard deviation along the normal over that across
     opacity: float = 0.97
@@ -67,6 +67,37 @@ def surface_normals(
     return normal * -torch.sign((normal * rays).sum(-1, keepdim=True))
 
 
+def pixel_sides(rays: Float[Tensor, "6 face face 3"], fov_deg: float) -> tuple[Tensor, Tensor]:
+    """How far a face pixel reaches to the right and downwards on the unit sphere, as vectors across its ray.
+
+    The outermost pixels that :func:`owned_pixels` keeps reach to the border of the 90 degree cube, which no pixel
+    grid of 95 degrees meets: two faces leave no crack between them.
+    """
+    face_px = rays.shape[-2]
+    f_px = float(face_intrinsics(face_px, fov_deg)[0, 0])
+    from_middle = (torch.arange(face_px) + 0.5 - face_px / 2).abs()  # [pixels]; the border is at f_px
+    outermost = from_middle[from_middle < f_px].max()
+    reach = torch.where(from_middle == outermost, (2 * (f_px - outermost)).clamp_min(1), 1).to(rays)
+    axes = world_from_face(device=rays.device, dtype=rays.dtype)[:, None, None] / f_px
+    z_unit = rays.abs().amax(-1, keepdim=True)  # cosine of the angle to the face's axis, where the pixel is kept
+    sides = (axes[..., 0] * reach[None, None, :, None], axes[..., 1] * reach[None, :, None, None])
+    right, down = (z_unit * (side - rays * (rays * side).sum(-1, keepdim=True)) for side in sides)
+    return right, down
+
+
+def project_along(side: Tensor, rays: Tensor, normal: Tensor, least_cosine: float) -> Tensor:
+    """Moves vectors across the rays [N, 3] along them onto the surface; ``least_cosine`` bounds the stretch."""
+    cosine = -(normal * rays).sum(-1, keepdim=True)
+    moved = side + rays * (normal * side).sum(-1, keepdim=True) / cosine.clamp_min(least_cosine)
+    return moved - normal * (normal * moved).sum(-1, keepdim=True)
+
+
+def ellipse_axes(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Long and short half axis [N, 3] of the ellipse x cos t + y sin t (Rytz): orthogonal, with the same area."""
+    angle = 0.5 * torch.atan2(2 * (x * y).sum(-1), x.square().sum(-1) - y.square().sum(-1))[:, None]
+    return x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+
+
 def lift_faces(
     faces: Float[Tensor, "6 3 face face"],
     distance: Float[Tensor, "6 face face"],
@@ -92,22 +123,18 @@ def lift_faces(
     keep = owned_pixels(face_px, fov_deg).to(faces.device)
     rays = face_directions(face_px, fov_deg, device=faces.device, dtype=faces.dtype)
     normal = surface_normals(distance, fov_deg, config.edge_ratio)
-    normal = torch.where(sky[..., None], -rays, normal)[keep]
+    normal, right, down = (x[keep] for x in (torch.where(sky[..., None], -rays, normal), *pixel_sides(rays, fov_deg)))
     rays, d = rays[keep], distance[keep]
-    cosine = -(normal * rays).sum(-1)
-    tangent = rays + cosine[:, None] * normal  # the ray's shadow on the surface: the direction of stretch
-    facing = tangent.norm(dim=-1, keepdim=True) < 1e-3
-    helper = torch.where(normal[:, :1].abs() < 0.9, torch.eye(3)[0].to(normal), torch.eye(3)[1].to(normal))
-    tangent = F.normalize(torch.where(facing, torch.linalg.cross(normal, helper), tangent), dim=-1)
-    f_px = float(face_intrinsics(face_px, fov_deg)[0, 0])
-    z_unit = rays.abs().amax(-1)  # cosine of the angle to the face's axis
-    width = config.footprint * d * z_unit.pow(1.5) / f_px  # square root of the pixel's solid angle
-    stretch = 1 / cosine.clamp_min(1 / config.max_stretch)
-    scales = torch.stack((width * stretch, width, width * config.thickness), dim=-1)
+    sides = (project_along(side, rays, normal, 1 / config.max_stretch) for side in (right, down))
+    long, short = ellipse_axes(*sides)
+    short_length = config.footprint * d * short.norm(dim=-1)
+    long_length = (config.footprint * d * long.norm(dim=-1)).minimum(config.max_stretch * short_length)
+    scales = torch.stack((long_length, short_length, config.thickness * short_length), dim=-1)
+    long = F.normalize(long, dim=-1)
     rgb = faces.permute(0, 2, 3, 1)[keep]
     return Gaussians(
         means=rays * d[:, None],
-        quats=quaternion_from_matrix(torch.stack((tangent, torch.linalg.cross(normal, tangent), normal), dim=-1)),
+        quats=quaternion_from_matrix(torch.stack((long, torch.linalg.cross(normal, long), normal), dim=-1)),
         scales=scales,
         opacities=torch.full_like(d, config.opacity),
         sh=((rgb - 0.5) / SH_C0)[:, None],
