@@ -31,8 +31,9 @@ def golden_weights(shapes: dict[str, list[int]], seed: int, tied: dict[str, str]
 
 def fill(network: Network, tied: dict[str, str] | None = None) -> Network:
     """The network with the rule's weights at seed 0, in evaluation mode: every parameter matters."""
-    shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
-    network.load_state_dict(golden_weights(shapes, 0, tied))
+    with torch.no_grad():
+        for key, parameter in network.named_parameters(remove_duplicate=False):
+            parameter.copy_(golden_weight((tied or {}).get(key, key), tuple(parameter.shape), 0))
     return network.eval()
 
 

@@ -242,7 +242,7 @@ def test_wrong_images_are_refused(shape):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"patch_embed": "dino"}, "patch_embed must be"),
+        ({"patch_embed": "dino"}, "patch_embed must be one of dinov2, conv, lite0, got 'dino'"),
         ({"num_heads": 5}, "embed_dim must be a multiple"),
         ({"intermediate_layer_idx": (0, 1, 2, 4)}, "four layers below 4"),
     ],

@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from onescene.models.vggt import VGGT
 from onescene.models.vggt.dpt import DPTHead
-from onescene.models.vggt.network import FUSION_PREFIX
 from onescene.models.vggt.weights import load_public
 
 FACES = replace(TINY, patch_embed="conv", depth=2, intermediate_layer_idx=(0, 0, 1, 1))
@@ -20,7 +19,7 @@ def with_fusion(*maps: str) -> VGGT:
     network = VGGT(replace(FACES, fusion=maps)).eval()
     left = network.load_state_dict(filled(FACES).state_dict(), strict=False)
     assert not left.unexpected_keys
-    assert left.missing_keys and all(k.startswith(FUSION_PREFIX) for k in left.missing_keys)
+    assert left.missing_keys and all(k.startswith(VGGT.NEW_PREFIXES) for k in left.missing_keys)
     return network
 
 

@@ -66,7 +66,7 @@ class FaceBackbone(nn.Module):
         """
         batch, faces = images.shape[:2]
         grid_hw = (images.shape[-2] // self.patch_px, images.shape[-1] // self.patch_px)
-        x = self.patch_embed(images.flatten(0, 1))
+        x = self.patch_embed(images.flatten(0, 1)).tokens
         rope = rope_tables(grid_hw, self.head_dim, 0, x, self.rope_base)
         for block in self.enc_blocks:
             x = block(x, rope)

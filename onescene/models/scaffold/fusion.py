@@ -40,11 +40,14 @@ class BidirectionalFusion(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
 
-    def forward(self, features: Float[Tensor, "batch 6 c face face"]) -> Float[Tensor, "batch 6 c face face"]:
-        face_px = features.shape[-1]
-        latent = panorama_from_faces(features, (2 * face_px, 4 * face_px), self.fov_deg)
+    def forward(
+        self, features: Float[Tensor, "batch 6 c face face"], fov_deg: float | None = None
+    ) -> Float[Tensor, "batch 6 c face face"]:
+        """Fuses the faces; ``fov_deg`` where their field of view is another one than the module's."""
+        face_px, fov_deg = features.shape[-1], self.fov_deg if fov_deg is None else fov_deg
+        latent = panorama_from_faces(features, (2 * face_px, 4 * face_px), fov_deg)
         latent = self.conv_out(F.gelu(self.conv_in(latent)))
-        return features + faces_from_panorama(latent, face_px, self.fov_deg)
+        return features + faces_from_panorama(latent, face_px, fov_deg)
 
 
 def merge_batch(faces: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class CubeScaffold(nn.Module):
         self.encoder = EfficientNetLite0()
         self.token_16 = nn.Conv2d(TAP_CHANNELS[3], dim, 1)
         self.token_32 = nn.Conv2d(TAP_CHANNELS[4], dim, 1)
-        self.token_ray = nn.Linear(_RAY_CHANNELS, dim)
+        self.token_ray = nn.Linear(RAY_CHANNELS, dim)
         self.blocks = nn.ModuleList(_Attention(dim, config.heads) for _ in range(config.depth))
         self.token_norm = nn.LayerNorm(dim)
         skips = (dim, TAP_CHANNELS[2], TAP_CHANNELS[1], TAP_CHANNELS[0])
@@ -125,7 +125,7 @@ class CubeScaffold(nn.Module):
         deep = F.interpolate(self.token_32(f32), size=(n, n), mode="bilinear", align_corners=False)
         rays = face_directions(n, self.config.fov_deg, device=f16.device, dtype=f16.dtype)
         x = (self.token_16(f16) + deep).flatten(2).transpose(1, 2)
-        x = split_batch(x) + self.token_ray(_ray_code(rays).flatten(1, 2))
+        x = split_batch(x) + self.token_ray(ray_code(rays).flatten(1, 2))
         shape = (0, 1) if not self.config.joint else (1, 2)
         x = x.flatten(*shape)
         for block in self.blocks:
@@ -176,10 +176,10 @@ class CubeScaffold(nn.Module):
 
 _LOG_PRIOR = math.log(4.0)  # a fresh network says 4 m everywhere
 _OCTAVES = 3
-_RAY_CHANNELS = 3 + 6 * _OCTAVES
+RAY_CHANNELS = 3 + 6 * _OCTAVES
 
 
-def _ray_code(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch c"]:
+def ray_code(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch c"]:
     """World directions and their sines and cosines at three octaves: where a token looks, upright panoramas assumed."""
     parts = [directions]
     for octave in range(_OCTAVES):

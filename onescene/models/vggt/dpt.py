@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_HIDDEN = 32  # channels before the last convolution, whatever the size of the network
 Touch = Callable[[str, Tensor], Tensor]  # may change the map of that name; the fusion of the faces comes in here
 
 
@@ -98,7 +97,7 @@ def resize_layers(channels: Sequence[int]) -> tuple[nn.Module, nn.Module, nn.Mod
 class _Scratch(nn.Module):
     """Convolutions of a DPT head under the names that its files use."""
 
-    def __init__(self, channels: int, inputs: Sequence[int], outputs: int) -> None:
+    def __init__(self, channels: int, inputs: Sequence[int], outputs: int, hidden: int) -> None:
         super().__init__()
         for i, n in enumerate(inputs, 1):
             setattr(self, f"layer{i}_rn", nn.Conv2d(n, channels, 3, padding=1, bias=False))
@@ -106,7 +105,7 @@ class _Scratch(nn.Module):
             setattr(self, f"refinenet{i}", Refine(channels, relu_skip=True, finer=i < 4))
         self.output_conv1 = nn.Conv2d(channels, channels // 2, 3, padding=1)
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(channels // 2, _HIDDEN, 3, padding=1), nn.ReLU(), nn.Conv2d(_HIDDEN, outputs, 1)
+            nn.Conv2d(channels // 2, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)
         )
 
 
@@ -121,22 +120,29 @@ class DPTHead(nn.Module):
         dim: Channels of the aggregator's output.
         features: Channels of the head.
         channels: Channels of the four maps before they are brought to ``features``.
-        outputs: Raw channels per pixel, the last of them for the confidence.
+        outputs: Raw channels per pixel.
         patch_px: Side of a patch [pixels].
+        hidden: Channels before the last convolution; VGGT has 32 whatever the size of the network.
     """
 
     MAPS = (*(f"layer{i}_rn" for i in (4, 3, 2, 1)), *(f"refinenet{i}" for i in (4, 3, 2, 1)), "output_conv1")
 
-    def __init__(self, dim: int, features: int, channels: Sequence[int], outputs: int, patch_px: int) -> None:
+    def __init__(
+        self, dim: int, features: int, channels: Sequence[int], outputs: int, patch_px: int, hidden: int = 32
+    ) -> None:
         super().__init__()
         self.patch_px = patch_px
         self.norm = nn.LayerNorm(dim)
         self.projects = nn.ModuleList(nn.Conv2d(dim, n, 1) for n in channels)
         self.resize_layers = nn.ModuleList(resize_layers(channels))
-        self.scratch = _Scratch(features, channels, outputs)
+        self.scratch = _Scratch(features, channels, outputs, hidden)
 
     def forward(
-        self, tokens: Sequence[Float[Tensor, "n patches dim"]], hw: tuple[int, int], touch: Touch = _untouched
+        self,
+        tokens: Sequence[Float[Tensor, "n patches dim"]],
+        hw: tuple[int, int],
+        touch: Touch = _untouched,
+        shortcut: Float[Tensor, "n half height width"] | None = None,
     ) -> Float[Tensor, "n c height width"]:
         """Raw channels of every pixel.
 
@@ -144,6 +150,7 @@ class DPTHead(nn.Module):
             tokens: Patch tokens of four layers, shallow to deep, of any number of frames.
             hw: Size of the images [pixels].
             touch: Called with the name (one of ``MAPS``) and the value of every map; its answer takes the map's place.
+            shortcut: Added at full size before the last convolutions.
         """
         scratch, grid_hw, aspect = self.scratch, (hw[0] // self.patch_px, hw[1] // self.patch_px), hw[1] / hw[0]
         maps = []
@@ -158,4 +165,5 @@ class DPTHead(nn.Module):
             x = touch(f"refinenet{i}", getattr(scratch, f"refinenet{i}")(x, sizes[i - 1], maps[i - 1]))
         x = touch("output_conv1", scratch.output_conv1(x))
         x = F.interpolate(x, size=hw, mode="bilinear", align_corners=True)
-        return scratch.output_conv2(x + 0.1 * plane_code(hw, x.shape[1], aspect, x))
+        x = x + 0.1 * plane_code(hw, x.shape[1], aspect, x)
+        return scratch.output_conv2(x if shortcut is None else x + shortcut)

@@ -11,8 +11,9 @@ fusion of One2Scene is one, where asked for, under a prefix of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -22,10 +23,10 @@ from onescene.models.scaffold.fusion import BidirectionalFusion, merge_batch, sp
 from onescene.models.vggt.aggregator import SPECIAL, Aggregator
 from onescene.models.vggt.camera import CameraHead
 from onescene.models.vggt.dpt import DPTHead
-from onescene.models.vggt.patches import ConvPatches, DinoV2
+from onescene.models.vggt.patches import ConvPatches, DinoV2, Lite0Patches
 
 UNUSED_PREFIXES = ("track_head.",)  # in the public checkpoint, never read here
-FUSION_PREFIX = "fusion."  # keys that the public checkpoint lacks
+PatchEmbed = Literal["dinov2", "conv", "lite0"]
 _FRAMES_AT_ONCE = 8  # frames in a dense head at a time: bounds the memory of its full-size maps
 
 
@@ -38,15 +39,22 @@ class VGGTConfig:
     embed_dim: int = 1024
     depth: int = 24  # frame blocks, and as many global blocks
     num_heads: int = 16
-    patch_embed: Literal["dinov2", "conv"] = "dinov2"
+    patch_embed: PatchEmbed = "dinov2"  # lite0 = EfficientNet-Lite0, patches of 16 pixels
     vit_depth: int = 24  # blocks of DINOv2
     features: int = 256  # channels of a dense head
     out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)  # of its four maps, fine to coarse
     intermediate_layer_idx: tuple[int, int, int, int] = (4, 11, 17, 23)  # layers that a dense head reads
+    camera_head: bool = True
     camera_trunk_depth: int = 4
+    joint: bool = True  # global attention over all frames; False = each frame apart
     point_head: bool = False  # the second dense head of the public checkpoint: points in the first camera's frame
     fusion: tuple[str, ...] = ()  # maps of the depth head (of DPTHead.MAPS) that the six faces agree on; () = "w/o BF"
     fusion_fov_deg: float = 95.0  # field of view of the faces [degrees]
+
+    @property
+    def side_px(self) -> int:
+        """What the sides of images must be multiples of [pixels]."""
+        return Lite0Patches.SIDE_PX if self.patch_embed == "lite0" else self.patch_size
 
 
 PAPER = VGGTConfig()
@@ -70,14 +78,15 @@ class VGGTPrediction:
     Attributes:
         depth_z: Depth along each camera's axis, in units of the scene [> 0].
         confidence: Of the depth [> 1].
-        pose_encoding: ``cam_from_world`` of every frame: translation 3, quaternion xyzw 4, fields of view [rad] 2.
+        pose_encoding: ``cam_from_world`` of every frame: translation 3, quaternion xyzw 4, fields of view [rad] 2;
+            where the network has a camera head.
         points: Points in the first camera's frame, where the network has a point head.
         points_confidence: Of the points [> 1].
     """
 
     depth_z: Float[Tensor, "batch frame height width"]
     confidence: Float[Tensor, "batch frame height width"]
-    pose_encoding: Float[Tensor, "batch frame 9"]
+    pose_encoding: Float[Tensor, "batch frame 9"] | None
     points: Float[Tensor, "batch frame height width 3"] | None = None
     points_confidence: Float[Tensor, "batch frame height width"] | None = None
 
@@ -92,40 +101,41 @@ class VGGT(nn.Module):
         ValueError: sizes that do not fit each other.
     """
 
+    NEW_PREFIXES: tuple[str, ...] = ("fusion.",)  # keys that the public checkpoint lacks
+
     def __init__(self, config: VGGTConfig = PAPER) -> None:
         super().__init__()
         _check(config)
         self.config = config
         dim, heads, patch_px = config.embed_dim, config.num_heads, config.patch_size
-        patches = (
-            ConvPatches(dim, patch_px)
-            if config.patch_embed == "conv"
-            else DinoV2(dim, heads, config.vit_depth, patch_px, config.img_size)
-        )
-        self.aggregator = Aggregator(patches, dim, heads, config.depth, patch_px)
-        self.camera_head = CameraHead(2 * dim, heads, config.camera_trunk_depth)
+        patches = {
+            "conv": lambda: ConvPatches(dim, patch_px),
+            "dinov2": lambda: DinoV2(dim, heads, config.vit_depth, patch_px, config.img_size),
+            "lite0": lambda: Lite0Patches(dim),
+        }[config.patch_embed]()
+        self.aggregator = Aggregator(patches, dim, heads, config.depth, patch_px, config.joint)
+        if config.camera_head:
+            self.camera_head = CameraHead(2 * dim, heads, config.camera_trunk_depth)
         if config.point_head:
             self.point_head = DPTHead(2 * dim, config.features, config.out_channels, 4, patch_px)
         self.depth_head = DPTHead(2 * dim, config.features, config.out_channels, 2, patch_px)
-        if config.fusion:
-            channels = {name: config.features // (2 if name == "output_conv1" else 1) for name in config.fusion}
-            self.fusion = nn.ModuleDict(
-                {name: BidirectionalFusion(n, n // 2, config.fusion_fov_deg) for name, n in channels.items()}
-            )
+        channels = {name: config.features // (2 if name == "output_conv1" else 1) for name in config.fusion}
+        self.fusion = nn.ModuleDict(
+            {name: BidirectionalFusion(n, n // 2, config.fusion_fov_deg) for name, n in channels.items()}
+        )
 
-    def _fused(self, name: str, faces: Float[Tensor, "n c face face"]) -> Float[Tensor, "n c face face"]:
+    def _fused(
+        self, name: str, faces: Float[Tensor, "n c face face"], fov_deg: float | None = None
+    ) -> Float[Tensor, "n c face face"]:
         """A map of the depth head, after the faces have agreed on it where the config says so (Eq. 1 of One2Scene)."""
-        return merge_batch(self.fusion[name](split_batch(faces))) if name in self.config.fusion else faces
+        return merge_batch(self.fusion[name](split_batch(faces), fov_deg)) if name in self.fusion else faces
 
     def _dense(
         self, head: DPTHead, layers: list[Tensor], hw: tuple[int, int], fused: bool = False
     ) -> Float[Tensor, "batch frame height width c"]:
         """Raw channels of a dense head, a few frames at a time; fused = the six faces of a scene together."""
-        batch, frames = layers[0].shape[:2]
-        patches = [layer[:, :, SPECIAL:].flatten(0, 1) for layer in layers]
-        step, options = (6, {"touch": self._fused}) if fused else (_FRAMES_AT_ONCE, {})
-        parts = [head([p[i : i + step] for p in patches], hw, **options) for i in range(0, batch * frames, step)]
-        return torch.cat(parts).unflatten(0, (batch, frames)).movedim(2, -1)
+        options = {"touch": self._fused} if fused else {}
+        return in_parts(lambda tokens, _: head(tokens, hw, **options), layers, 6 if fused else _FRAMES_AT_ONCE)
 
     def forward(self, images: Float[Tensor, "batch frame 3 height width"]) -> VGGTPrediction:
         """Depth, confidence and camera of every frame.
@@ -138,8 +148,8 @@ class VGGT(nn.Module):
             ValueError: the images are no [B, S, 3, H, W], no whole number of patches, or not what fusion needs.
         """
         config, hw = self.config, (images.shape[-2], images.shape[-1])
-        if images.ndim != 5 or images.shape[2] != 3 or any(side % config.patch_size for side in hw):
-            expected = f"[B, S, 3, H, W] with sides that are multiples of {config.patch_size}"
+        if images.ndim != 5 or images.shape[2] != 3 or any(side % config.side_px for side in hw):
+            expected = f"[B, S, 3, H, W] with sides that are multiples of {config.side_px}"
             raise ValueError(f"images must be {expected}, got {tuple(images.shape)}")
         if config.fusion and (images.shape[1] != 6 or hw[0] != hw[1]):
             raise ValueError(f"with fusion images must be six square faces, got {tuple(images.shape)}")
@@ -149,15 +159,34 @@ class VGGT(nn.Module):
         return VGGTPrediction(
             depth_z=depth[..., 0].exp(),
             confidence=1 + depth[..., 1].exp(),
-            pose_encoding=self.camera_head(last),
+            pose_encoding=self.camera_head(last) if config.camera_head else None,
             points=None if points is None else points[..., :3].sign() * points[..., :3].abs().expm1(),
             points_confidence=None if points is None else 1 + points[..., 3].exp(),
         )
 
 
+def in_parts(
+    head: Callable[[list[Tensor], slice], Tensor], layers: Sequence[Float[Tensor, "batch frame n dim"]], step: int
+) -> Float[Tensor, "batch frame height width c"]:
+    """Runs a dense head on a few frames at a time, so that memory does not grow with their number.
+
+    Args:
+        head: Patch tokens of the layers and which frames (of all scenes, one after the other) to [n, c, H, W].
+        layers: What the head reads, special tokens included.
+        step: Frames at a time.
+    """
+    batch, frames = layers[0].shape[:2]
+    patches = [layer[:, :, SPECIAL:].flatten(0, 1) for layer in layers]
+    places = [slice(i, i + step) for i in range(0, batch * frames, step)]
+    parts = [head([p[place] for p in patches], place) for place in places]
+    return torch.cat(parts).unflatten(0, (batch, frames)).movedim(2, -1)
+
+
 def _check(config: VGGTConfig) -> None:
-    if config.patch_embed not in ("dinov2", "conv"):
-        raise ValueError(f"patch_embed must be 'dinov2' or 'conv', got {config.patch_embed!r}")
+    if config.patch_embed not in get_args(PatchEmbed):
+        raise ValueError(f"patch_embed must be one of {', '.join(get_args(PatchEmbed))}, got {config.patch_embed!r}")
+    if config.patch_embed == "lite0" and config.patch_size != Lite0Patches.PATCH_PX:
+        raise ValueError(f"patch_size must be {Lite0Patches.PATCH_PX} with patch_embed lite0, got {config.patch_size}")
     if config.embed_dim % (4 * config.num_heads):
         raise ValueError(f"embed_dim must be a multiple of 4 num_heads, got {config.embed_dim} and {config.num_heads}")
     layers = config.intermediate_layer_idx

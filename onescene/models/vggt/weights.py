@@ -1,15 +1,15 @@
-"""The public checkpoint into a network that may read less of it, or have more beside it."""
+"""The public checkpoint into a network that may read less of it, or have more beside it (a fusion, Gaussian heads)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from onescene.models.loading import KeyReport, compare_keys, read_state_dict
-from onescene.models.vggt.network import FUSION_PREFIX, UNUSED_PREFIXES, VGGT
+from onescene.models.vggt.network import UNUSED_PREFIXES, VGGT
 
 
 def load_public(network: VGGT, path: str | Path) -> tuple[str, ...]:
-    """Loads VGGT's public weights; a fusion keeps the start it has, heads that the network lacks are left out.
+    """Loads VGGT's public weights; what is ours keeps the start it has, heads that the network lacks are left out.
 
     Args:
         network: At the size of the file.
@@ -24,8 +24,9 @@ def load_public(network: VGGT, path: str | Path) -> tuple[str, ...]:
     """
     tensors = read_state_dict(path)
     report = compare_keys(network, tensors)
-    optional = UNUSED_PREFIXES if network.config.point_head else (*UNUSED_PREFIXES, "point_head.")
-    missing = tuple(k for k in report.missing if not k.startswith(FUSION_PREFIX))
+    heads = [f"{head}." for head in ("point_head", "camera_head") if not hasattr(network, head)]
+    optional = (*UNUSED_PREFIXES, *heads)
+    missing = tuple(k for k in report.missing if not k.startswith(network.NEW_PREFIXES))
     unexpected = tuple(k for k in report.unexpected if not k.startswith(optional))
     KeyReport(missing, unexpected, report.wrong_shape).refuse_misfit("VGGT", path)
     unread = set(report.unexpected)

@@ -1,0 +1,51 @@
+"""Files of the paper's scaffold network: safetensors that carry the network's sizes beside its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from onescene.models.loading import WeightFile, half_bytes, load_into, sha256_of
+from onescene.models.one2scene.config import One2SceneConfig
+from onescene.models.one2scene.network import One2Scene
+
+_CONFIG_KEY = "one2scene_config"
+
+
+def one2scene_bytes(network: One2Scene, metadata: dict[str, str]) -> bytes:
+    """A half-precision safetensors file of the network; ``metadata`` (licence and the like) goes beside its sizes."""
+    return half_bytes(network, metadata | {_CONFIG_KEY: json.dumps(asdict(network.config))})
+
+
+def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
+    """The network of a file that :func:`one2scene_bytes` made, in evaluation mode and single precision.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no safetensors file, a file of another architecture, or sizes or keys that do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"scaffold weights not found: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"not a readable safetensors file: {path}") from error
+    network = One2Scene(_config_of(metadata, path)).eval()
+    load_into(network, path)
+    licence = metadata.get("licence", "not stated in the file")
+    return network, WeightFile(metadata.get("name", path.stem), path, sha256_of(path), licence)
+
+
+def _config_of(metadata: dict[str, str], path: Path) -> One2SceneConfig:
+    if _CONFIG_KEY not in metadata:
+        raise ValueError(f"weights are of another architecture: no {_CONFIG_KEY} in the metadata of {path}")
+    known = {f.name for f in fields(One2SceneConfig)}
+    stored = json.loads(metadata[_CONFIG_KEY])
+    if unknown := sorted(stored.keys() - known):
+        raise ValueError(f"weights are of another version: {unknown[0]} is no size of One2Scene in {path}")
+    return One2SceneConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
