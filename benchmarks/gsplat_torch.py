@@ -7,6 +7,7 @@ finding the (Gaussian, pixel) pairs that contribute, and summing along each pixe
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from onescene.splatting.gsplat_backend import rasterization_arguments
+from onescene.splatting.reference import tile_chunks
 from onescene.types import Cameras, Gaussians
 
 ALPHA_MIN, ALPHA_MAX, LIGHT_MIN = 1 / 255, 0.999, 1e-4  # of gsplat's CUDA kernels
-CHUNK = 1 << 22  # (Gaussian, pixel) pairs looked at in one go
 
 
 @torch.no_grad()
@@ -42,17 +44,6 @@ def isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height, **_)
     return count.reshape(images, n).int(), key, ids[order].int()
 
 
-def _tile_chunks(counts: Tensor, area: int) -> Iterator[tuple[Tensor, int]]:
-    """Tiles in chunks of bounded size, long lists first, with the longest list's length."""
-    lengths, tiles = counts.sort(descending=True)
-    lengths = lengths[lengths > 0].tolist()
-    first = 0
-    while first < len(lengths):
-        last = min(first + max(1, CHUNK // (lengths[first] * area)), len(lengths))
-        yield tiles[first:last], lengths[first]
-        first = last
-
-
 @torch.no_grad()
 def rasterize_to_indices_in_range(
     start, end, transmittances, means2d, conics, opacities, width, height, tile_size, offsets, flatten_ids
@@ -66,7 +57,7 @@ def rasterize_to_indices_in_range(
     in_tile = torch.arange(area)
     flat = [t.reshape(-1, *t.shape[2:]) for t in (means2d, conics, opacities)]
     found = []
-    for tiles, length in _tile_chunks((last - first).clamp_min(0), area):
+    for tiles, length in tile_chunks((last - first).clamp_min(0), area):
         image, tile = tiles // (tiles_x * tiles_y), tiles % (tiles_x * tiles_y)
         x = (tile % tiles_x * tile_size)[:, None] + in_tile % tile_size
         y = torch.div(tile, tiles_x, rounding_mode="floor")[:, None] * tile_size + in_tile // tile_size
@@ -135,7 +126,7 @@ def render_peer(
     cameras: Cameras,
     *,
     near: float = 0.01,
-    far: float = 1e10,
+    far: float = math.inf,
     background: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """RGB [V, 3, H, W], depth_z and alpha [V, H, W] by gsplat's torch implementation; autograd differentiates it.
@@ -149,22 +140,7 @@ def render_peer(
     """
     from gsplat.rendering import _rasterization
 
-    height, width = cameras.hw
+    arguments = rasterization_arguments(gaussians, cameras, near, far)
     with _without_cuda():
-        image, alpha, _ = _rasterization(
-            means=gaussians.means,
-            quats=gaussians.quats,
-            scales=gaussians.scales,
-            opacities=gaussians.opacities,
-            colors=gaussians.sh,
-            viewmats=cameras.cam_from_world,
-            Ks=cameras.K,
-            width=width,
-            height=height,
-            near_plane=near,
-            far_plane=far,
-            sh_degree=gaussians.sh_degree,
-            backgrounds=background,
-            render_mode="RGB+D",
-        )
+        image, alpha, _ = _rasterization(**arguments, backgrounds=background)
     return image[..., :3].permute(0, 3, 1, 2), image[..., 3], alpha[..., 0]

@@ -17,17 +17,14 @@ def ellipse_figure(
     xy_px: Float[Tensor, "n 2"],
     conics: Float[Tensor, "n 3"],
     title: str = "",
-    *,
-    deviations: tuple[float, ...] = (1.0, 3.0),
 ) -> Figure:
-    """A picture with the outlines of Gaussians on it.
+    """A picture with the outlines of Gaussians on it: one and three standard deviations.
 
     Args:
         rgb: The picture in [0, 1].
         xy_px: Centres [pixels].
         conics: Inverse covariances (xx, xy, yy) [1 / pixels^2], as ``project_gaussians`` gives them.
         title: Above the picture.
-        deviations: Outlines drawn, in standard deviations.
     """
     figure = Figure(figsize=(4.2, 4.2 * rgb.shape[1] / rgb.shape[2] + 0.3), layout="constrained")
     axis = figure.subplots()
@@ -38,7 +35,7 @@ def ellipse_figure(
     for centre, (xx, xy, yy) in zip(xy_px.detach().cpu(), conics.detach().cpu().unbind(0), strict=True):
         covariance = torch.linalg.inv(torch.stack((xx, xy, xy, yy)).reshape(2, 2).double())
         outline = (torch.linalg.cholesky(covariance) @ circle.double()).float()
-        for k in deviations:
+        for k in (1, 3):
             x, y = centre[:, None] + k * outline
             axis.plot(x, y, color="white", linewidth=1.2, linestyle="-" if k == 1 else ":")
     axis.set(xlim=(0, width), ylim=(height, 0), xlabel="x [px]", ylabel="y [px]")

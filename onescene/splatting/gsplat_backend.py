@@ -27,6 +27,25 @@ def gsplat_works() -> bool:
     return _backend._C is not None
 
 
+def rasterization_arguments(gaussians: Gaussians, cameras: Cameras, near: float, far: float) -> dict[str, object]:
+    """What gsplat's ``rasterization`` and its torch twin take, under their names, for colour and depth_z."""
+    return {
+        "means": gaussians.means,
+        "quats": gaussians.quats,
+        "scales": gaussians.scales,
+        "opacities": gaussians.opacities,
+        "colors": gaussians.sh,
+        "viewmats": cameras.cam_from_world,
+        "Ks": cameras.K,
+        "width": cameras.hw[1],
+        "height": cameras.hw[0],
+        "near_plane": near,
+        "far_plane": min(far, FARTHEST),
+        "sh_degree": gaussians.sh_degree,
+        "render_mode": "RGB+D",
+    }
+
+
 def render_gsplat(
     gaussians: Gaussians, cameras: Cameras, near: float, far: float
 ) -> tuple[Float[Tensor, "v 3 h w"], Float[Tensor, "v h w"], Float[Tensor, "v h w"]]:
@@ -42,24 +61,8 @@ def render_gsplat(
         raise ValueError("backend 'gsplat' needs gsplat with its CUDA kernels, got none; use backend='torch'")
     from gsplat import rasterization
 
-    height, width = cameras.hw
     if len(gaussians) == 0 or len(cameras) == 0:
-        black = gaussians.means.new_zeros(len(cameras), 5, height, width)
+        black = gaussians.means.new_zeros(len(cameras), 5, *cameras.hw)
         return black[:, :3], black[:, 3], black[:, 4]
-    image, alpha, _ = rasterization(
-        means=gaussians.means,
-        quats=gaussians.quats,
-        scales=gaussians.scales,
-        opacities=gaussians.opacities,
-        colors=gaussians.sh,
-        viewmats=cameras.cam_from_world,
-        Ks=cameras.K,
-        width=width,
-        height=height,
-        near_plane=near,
-        far_plane=min(far, FARTHEST),
-        eps2d=BLUR_PX2,
-        sh_degree=gaussians.sh_degree,
-        render_mode="RGB+D",
-    )
+    image, alpha, _ = rasterization(**rasterization_arguments(gaussians, cameras, near, far), eps2d=BLUR_PX2)
     return image[..., :3].permute(0, 3, 1, 2), image[..., 3], alpha[..., 0]

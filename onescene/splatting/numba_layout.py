@@ -13,11 +13,11 @@ from onescene.splatting import projection, sh
 TILE = 16  # tile side [px]; a row of it is one AVX-512 register
 AREA = TILE * TILE
 
-# Columns of a record, one cache line: centre; conic, XX and YY a sixteenth of it and XY an eighth, so that at an offset
-# (dx, dy) t = XX dx^2 + XY dx dy + YY dy^2 is sigma / 8; opacity, colour, depth; FADE = -ln(opacity) / 8, which makes
-# alpha = exp(-8 (t + FADE)). Then the edge: beside the centre it lies at y = SLOPE x +- sqrt(CAP - BEND x^2), and its
-# largest y, HALF_Y, is at x = TOP.
-X, Y, XX, XY, YY, OPACITY, RED, GREEN, BLUE, DEPTH, FADE, HALF_Y, SLOPE, CAP, BEND, TOP = range(16)
+# Columns of a record, padded to a cache line: centre; conic, XX and YY a sixteenth of it and XY an eighth, so that at
+# an offset (dx, dy) t = XX dx^2 + XY dx dy + YY dy^2 is sigma / 8; opacity, colour, depth; FADE = -ln(opacity) / 8,
+# which makes alpha = exp(-8 (t + FADE)). Then the edge: beside the centre it lies at y = SLOPE x +- sqrt(CAP - BEND
+# x^2), and its largest y is at x = TOP.
+X, Y, XX, XY, YY, OPACITY, RED, GREEN, BLUE, DEPTH, FADE, SLOPE, CAP, BEND, TOP = range(15)
 RECORD = 16
 
 # Entries of the flat camera array: cam_from_world (rotation row by row, then translation), focal lengths, principal

@@ -125,7 +125,7 @@ def write_ellipse(record, centre, covariance, limit, half_y):
     slope = xy * inverse_xx
     thick = det * inverse_xx if det < at.HUGE else max(yy - xy * slope, at.BLUR)  # det may overflow
     record[at.SLOPE], record[at.CAP], record[at.BEND] = slope, at.TWO * limit * thick * at.SLACK_CAP, thick * inverse_xx
-    record[at.HALF_Y], record[at.TOP] = half_y, xy * half_y / yy
+    record[at.TOP] = xy * half_y / yy
 
 
 @kernel

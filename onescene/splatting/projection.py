@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from onescene.geometry.rotations import matrix_from_quaternion
 from onescene.splatting.sh import sh_colours
 from onescene.types import Cameras, Gaussians
 
@@ -43,17 +43,6 @@ class Ellipses:
     depth_z: Float[Tensor, " m"]
     opacities: Float[Tensor, " m"]
     colours: Float[Tensor, "m 3"]
-
-
-def rotations_from_quats(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation matrices of quaternions wxyz of any length (a zero quaternion is the identity)."""
-    w, x, y, z = F.normalize(quats, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def projection_jacobian(
@@ -119,7 +108,7 @@ def project_gaussians(gaussians: Gaussians, camera: Cameras, near: float, far: f
         depth = points[:, 2]
         seen = torch.nonzero((depth >= near) & (depth <= far) & (gaussians.opacities >= ALPHA_MIN))[:, 0]
     points, subset = points[seen], gaussians.select(seen)
-    axes_world = rotations_from_quats(subset.quats) * subset.scales[:, None, :]
+    axes_world = matrix_from_quaternion(subset.quats) * subset.scales[:, None, :]
     covariance, det = screen_covariances(points, cam_from_world[:3, :3] @ axes_world, K, camera.hw)
     xy_px = points[:, :2] / points[:, 2:] * K.diagonal()[:2] + K[:2, 2]
     with torch.no_grad():

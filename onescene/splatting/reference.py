@@ -45,13 +45,18 @@ def tile_lists(ellipses: Ellipses, hw: tuple[int, int]) -> tuple[Int[Tensor, " p
     return ellipse[order], torch.bincount(tile, minlength=tiles_x * tiles_y)
 
 
-def _chunks(counts: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Tiles that are not empty, longest lists first, in chunks of bounded size; with the longest list's length."""
+def tile_chunks(counts: Int[Tensor, " tiles"], area: int) -> Iterator[tuple[Int[Tensor, " chunk"], int]]:
+    """Tiles that are not empty, longest lists first, in chunks of bounded size; with the longest list's length.
+
+    Args:
+        counts: Ellipses of each tile.
+        area: Pixels of a tile.
+    """
     lengths, tiles = counts.sort(descending=True, stable=True)
     lengths = lengths[lengths > 0].tolist()
     first = 0
     while first < len(lengths):
-        last = min(first + max(1, CHUNK_ELEMENTS // (lengths[first] * TILE_PX * TILE_PX)), len(lengths))
+        last = min(first + max(1, CHUNK_ELEMENTS // (lengths[first] * area)), len(lengths))
         yield tiles[first:last], lengths[first]
         first = last
 
@@ -98,7 +103,7 @@ def _render_one(gaussians: Gaussians, camera: Cameras, near: float, far: float) 
     line = torch.arange(TILE_PX, device=pairs.device, dtype=features.dtype) + 0.5
     in_tile = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(-1, 2)
     done, parts = [], []
-    for tiles, length in _chunks(counts):
+    for tiles, length in tile_chunks(counts, TILE_PX * TILE_PX):
         rank = torch.arange(length, device=pairs.device)
         listed = rank < counts[tiles, None]
         ids = pairs[(starts[tiles, None] + rank).clamp_max(len(pairs) - 1)]
