@@ -128,19 +128,19 @@ def test_slow_machines_draw_less_while_moving_and_all_at_rest(open_scene) -> Non
     colours = torch.stack((grid[:, 0] / 4 + 0.5, grid[:, 1] / 4 + 0.5, 0.3 * torch.ones(len(grid))), dim=1)
     page = open_scene(blobs(grid.tolist(), colours.tolist(), scale=0.04))
     full = picture(page, camera())
-    seen = page.evaluate("onescene.viewer.renderer.visible")
+    seen = page.evaluate("onescene.viewer.layers.active.renderer.visible")
     coarse = """(async () => {
-      const viewer = onescene.viewer;
-      viewer.stride = 4;
-      await viewer.sort();
-      viewer.draw();
-      return viewer.canvas.toDataURL();
+      const { drawing, layers } = onescene.viewer;
+      drawing.stride = 4;
+      await layers.active.sort();
+      drawing.draw();
+      return drawing.canvas.toDataURL();
     })()"""
     drawn = decoded(page.evaluate(coarse))
-    assert page.evaluate("onescene.viewer.renderer.visible") == pytest.approx(seen / 4, rel=0.02)
+    assert page.evaluate("onescene.viewer.layers.active.renderer.visible") == pytest.approx(seen / 4, rel=0.02)
     middle = (slice(None), slice(16, -16), slice(16, -16))
     assert (drawn - full)[middle].abs().mean() < 0.05  # no gaps: wider Gaussians cover for the missing ones
-    pace = "new (onescene.viewer.pace.constructor)()"
+    pace = "new (onescene.viewer.drawing.pace.constructor)()"
     slow = f"(() => {{ const p = {pace}; for (let k = 0; k < 4; k++) {{ p.measure(2); p.next(true); }} return p; }})()"
     assert page.evaluate(f"{slow}.next(true)") == {"quality": 0.5, "stride": 8}
     assert page.evaluate(f"{slow}.next(false)") == {"quality": 1, "stride": 1}
@@ -168,13 +168,15 @@ def test_two_fingers_apart_move_forward(open_scene) -> None:
 def test_the_trajectory_plays(open_scene) -> None:
     path = Cameras.cat([camera((0.1 * k, 0, 0), fov_deg=50) for k in range(12)])
     page = open_scene(random_gaussians(200), cameras=path)
-    hold(page, "Space", " ", "onescene.viewer.playing && onescene.viewer.camera.position[0] > 0.15")
+    hold(page, "Space", " ", "onescene.viewer.travel.playing && onescene.viewer.camera.position[0] > 0.15")
     assert page.evaluate("onescene.viewer.camera.fov") == pytest.approx(math.radians(50), abs=1e-3)
-    seconds = page.evaluate("onescene.viewer.path.seconds")
-    ends = [page.evaluate(f"onescene.viewer.path.at({t}).position[0]") for t in (0, seconds - 1e-6, seconds + 1e-6)]
+    seconds = page.evaluate("onescene.viewer.travel.path.seconds")
+    ends = [
+        page.evaluate(f"onescene.viewer.travel.path.at({t}).position[0]") for t in (0, seconds - 1e-6, seconds + 1e-6)
+    ]
     assert ends == pytest.approx([0, 1.1, 1.1], abs=1e-3)  # an open path goes there and back
     page.press("Space", " ")
-    page.wait_for("!onescene.viewer.playing", 10)
+    page.wait_for("!onescene.viewer.travel.playing", 10)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_the_panorama_can_be_shown_instead(open_scene) -> None:
     panorama = torch.zeros(3, 32, 64)
     panorama[2, :, 24:40] = 1  # forward, 90 degrees wide
     page = open_scene(blobs([(0, 0, 3.0)], [RED], scale=1.0), besides=Besides(panorama_png=png(panorama)))
-    hold(page, "KeyP", "p", "onescene.viewer.panoramaMix === 1")
+    hold(page, "KeyP", "p", "onescene.viewer.layers.mix === 1")
     centre = picture(page)[:, HW[0] // 2, HW[1] // 2]
     torch.testing.assert_close(centre, torch.tensor([0.0, 0, 1]), atol=0.02, rtol=0)
 

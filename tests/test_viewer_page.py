@@ -79,19 +79,19 @@ def test_panorama_scaffold_and_scene_take_turns(open_scene) -> None:
     assert page.evaluate(shown) == [False, False, True]
     for code, key, colour, place in (("Digit2", "2", GREEN, 1), ("Digit1", "1", BLUE, 0), ("Digit3", "3", RED, 2)):
         page.press(code, key)
-        page.wait_for(f"{VIEWER}.panoramaMix === {int(place == 0)}")
+        page.wait_for(f"{VIEWER}.layers.mix === {int(place == 0)}")
         if place:
-            page.wait_for(f"{VIEWER}.layer === {VIEWER}.layers[{VIEWER}.shown]")
+            page.wait_for(f"{VIEWER}.layers.active === {VIEWER}.layers.made[{VIEWER}.layers.shown]")
         assert middle(page) == pytest.approx(colour, abs=0.02), key
         assert page.evaluate(shown) == [k == place for k in range(3)]
     page.click(".os-layers button:nth-child(2)")
-    page.wait_for(f"{VIEWER}.layer === {VIEWER}.layers.scaffold")
+    page.wait_for(f"{VIEWER}.layers.active === {VIEWER}.layers.made.scaffold")
     assert middle(page) == pytest.approx(GREEN, abs=0.02)
     page.press("KeyP", "p")
-    page.wait_for(f"{VIEWER}.panoramaMix === 1")
+    page.wait_for(f"{VIEWER}.layers.mix === 1")
     assert middle(page) == pytest.approx(BLUE, abs=0.02)
     page.press("KeyP", "p")  # back to what it was
-    page.wait_for(f"{VIEWER}.panoramaMix === 0")
+    page.wait_for(f"{VIEWER}.layers.mix === 0")
     assert middle(page) == pytest.approx(GREEN, abs=0.02)
 
 
@@ -101,8 +101,8 @@ def test_a_scene_alone_offers_no_choice(open_scene) -> None:
     page.press("Digit1", "1")
     page.press("KeyV", "v")
     page.press("Space", " ")
-    assert page.evaluate(f"{VIEWER}.shown") == "scene" and page.evaluate(f"{VIEWER}.marks.any") is False
-    assert page.evaluate(f"{VIEWER}.playing") is False
+    assert page.evaluate(f"{VIEWER}.layers.shown") == "scene" and page.evaluate(f"{VIEWER}.marks.any") is False
+    assert page.evaluate(f"{VIEWER}.travel.playing") is False
 
 
 # ---- cameras and their pictures
@@ -118,7 +118,7 @@ def test_cameras_show_their_pictures_and_a_click_flies_there(open_scene) -> None
     )
     before = picture(page)
     page.press("KeyV", "v")
-    page.wait_for(f"{VIEWER}.marks.camerasOn && !{VIEWER}.dirty")
+    page.wait_for(f"{VIEWER}.marks.camerasOn && !{VIEWER}.drawing.dirty")
     length, drawn = page.evaluate(f"{VIEWER}.marks.length"), picture(page)
     f, (height, width) = 0.5 * ROOMY_HW[0] / math.tan(math.radians(30)), ROOMY_HW
     depth = 2.5 + length
@@ -146,9 +146,9 @@ def test_a_tap_flies_to_a_camera(open_scene) -> None:
     page.press("KeyV", "v")
     page.wait_for(f"{VIEWER}.marks.camerasOn && !{VIEWER}.controls.flight")
     spot = page.evaluate(
-        f"(() => {{ const v = {VIEWER}, view = v.view(), p = v.marks.seenFrom(view.eye)[1].plane.centre;"
+        f"(() => {{ const v = {VIEWER}, view = v.drawing.view(), p = v.marks.seenFrom(view.eye)[1].plane.centre;"
         "const d = p.map((x, k) => x - view.eye[k]), r = view.axes.right, f = view.axes.forward, n = view.axes.down;"
-        "const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2], z = dot(d, f), [w, h] = v.size();"
+        "const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2], z = dot(d, f), [w, h] = v.drawing.size();"
         "return [w / 2 * (1 + dot(d, r) / z / view.slopes[0]), h / 2 * (1 + dot(d, n) / z / view.slopes[1])]; })()"
     )
     page.touch("touchStart", tuple(spot))
@@ -187,11 +187,11 @@ def test_the_slider_and_the_button_move_along_the_trajectory(open_scene) -> None
     page.wait_for(f"Math.abs({VIEWER}.camera.position[0] - 0.4) < 0.02")
     assert page.evaluate("document.querySelector('.os-time output').textContent") == "3.0 / 6.0 s"
     page.click(".os-time button")
-    page.wait_for(f"{VIEWER}.playing && {VIEWER}.camera.position[0] > 0.45")
+    page.wait_for(f"{VIEWER}.travel.playing && {VIEWER}.camera.position[0] > 0.45")
     slider = "+document.querySelector('.os-time input').value"
     assert page.evaluate(slider) > 500  # the slider goes along
     page.click(".os-time button")
-    page.wait_for(f"!{VIEWER}.playing")
+    page.wait_for(f"!{VIEWER}.travel.playing")
     where = position(page)
     assert where[0] > 0.45 and page.evaluate(f"{VIEWER}.controls.flight") is None  # stays where it is
 
@@ -211,9 +211,9 @@ def test_comma_and_period_go_from_camera_to_camera(open_scene) -> None:
 def cards(page: Browser) -> list[float]:
     """The keyframes in the list, by their x."""
     assert page.evaluate("document.querySelectorAll('.os-keys li').length") == page.evaluate(
-        f"{VIEWER}.keyframes.items.length"
+        f"{VIEWER}.travel.keyframes.items.length"
     )
-    return [round(x, 3) for x in page.evaluate(f"{VIEWER}.keyframes.items.map((i) => i.state.position[0])")]
+    return [round(x, 3) for x in page.evaluate(f"{VIEWER}.travel.keyframes.items.map((i) => i.state.position[0])")]
 
 
 def set_keyframes(page: Browser, views: list[Cameras]) -> None:
@@ -238,14 +238,16 @@ def test_keyframes_are_set_listed_reordered_removed_and_played(open_scene) -> No
     assert cards(page) == [0, 1, 0.5]
     page.click(".os-keys li:nth-child(2) .os-card-view")
     page.wait_for(near(page, (1, 0, 0)))
-    seconds = page.evaluate(f"{VIEWER}.path.seconds")
-    assert [page.evaluate(f"{VIEWER}.path.at({t * seconds}).position[0]") for t in (0, 0.5)] == pytest.approx([0, 1])
+    seconds = page.evaluate(f"{VIEWER}.travel.path.seconds")
+    assert [page.evaluate(f"{VIEWER}.travel.path.at({t * seconds}).position[0]") for t in (0, 0.5)] == pytest.approx(
+        [0, 1]
+    )
     page.press("Space", " ")
-    page.wait_for(f"{VIEWER}.playing && {VIEWER}.camera.position[0] > 0.3")
+    page.wait_for(f"{VIEWER}.travel.playing && {VIEWER}.camera.position[0] > 0.3")
     page.press("Space", " ")
     page.click(".os-keys input[type=checkbox]")  # a loop has one more stretch of way
-    assert page.evaluate(f"{VIEWER}.path.seconds") == pytest.approx(1.5 * seconds)
-    assert page.evaluate(f"{VIEWER}.path.closed") is True
+    assert page.evaluate(f"{VIEWER}.travel.path.seconds") == pytest.approx(1.5 * seconds)
+    assert page.evaluate(f"{VIEWER}.travel.path.closed") is True
     page.click(".os-keys li:nth-child(2) .os-icon[title=Remove]")
     assert cards(page) == [0, 0.5]
     page.press("KeyL", "l")
@@ -290,10 +292,10 @@ def test_keyframes_are_saved_and_loaded(open_scene, tmp_path) -> None:
     saved["keyframes"] = {"frames": 30, "closed": True}
     (tmp_path / "more.json").write_text(json.dumps(saved))
     page.give_file(".os-keys input[type=file]", tmp_path / "more.json")
-    page.wait_for(f"{VIEWER}.keyframes.items.length === 3")
+    page.wait_for(f"{VIEWER}.travel.keyframes.items.length === 3")
     assert cards(page) == [0, 1, 2]
     assert page.evaluate("document.querySelector('.os-keys input[type=number]').value") == "30"
-    assert page.evaluate(f"{VIEWER}.path.closed") is True
+    assert page.evaluate(f"{VIEWER}.travel.path.closed") is True
     (tmp_path / "wrong.json").write_text('{"a": 1}')
     page.give_file(".os-keys input[type=file]", tmp_path / "wrong.json")
     page.wait_for("document.querySelector('.os-hint').textContent.startsWith('wrong.json holds no cameras')")
@@ -446,7 +448,7 @@ def test_a_run_folder_becomes_a_page(browser: Browser, tmp_path) -> None:
     (tmp_path / "page.html").write_text(run_page(run, title="my run"), encoding="utf-8")
     browser.open(tmp_path / "page.html")
     browser.wait_for("window.onescene?.ready")
-    assert browser.evaluate(f"{VIEWER}.layerNames") == ["panorama", "scaffold", "scene"]
+    assert browser.evaluate(f"{VIEWER}.layers.names") == ["panorama", "scaffold", "scene"]
     assert browser.evaluate(f"{VIEWER}.marks.cameras.length") == 9
     assert browser.evaluate(f"{VIEWER}.pass.sheet.columns * {VIEWER}.pass.sheet.rows") >= 9
     assert browser.evaluate("document.title") == "my run"

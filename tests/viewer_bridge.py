@@ -58,7 +58,7 @@ class Bridge:
         monkeypatch.setattr(widget, "_send", self._from_python)
         browser.console.clear()
         browser.open(tmp_path / "widget.html")
-        self.wait("window.bridge && document.querySelector('.os-bar.os-done')")
+        self.wait("window.bridge && document.querySelector('.os-loading.os-done')")
         browser.click((240, 120))  # the keys are heard where the person has clicked
 
     def _from_python(self, message: dict, buffers: list | None = None) -> None:

@@ -22,13 +22,14 @@ from torch import Tensor
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import json_from_cameras
 from onescene.viewer.packing import PackedScene, pack, thin
-from onescene.viewer.pictures import Sheet, data_url, make_sheet
+from onescene.viewer.pictures import Sheet, data_url, evenly, make_sheet
 
 SCENE_SCRIPTS = (
     *("gl.js", "dom.js"),
-    *("sorter.js", "splats.js", "layer.js", "panorama.js"),
+    *("sorter.js", "splats.js", "layer.js", "panorama.js", "layers.js"),
     *("camera.js", "path.js", "frusta.js", "marks.js"),
-    *("overlay.js", "timeline.js", "keyframes.js", "remote.js", "pace.js"),
+    *("pace.js", "drawing.js"),
+    *("overlay.js", "timeline.js", "keyframes.js", "remote.js"),
     *("commands.js", "travel.js", "scene.js"),
     "start.js",
 )
@@ -75,7 +76,7 @@ def scene_meta(
     if start_camera is not None and len(start_camera):
         meta["start"] = json_from_cameras(start_camera[0])
     if cameras is not None and len(cameras) > 1:
-        meta["path"] = json_from_cameras(cameras)
+        meta |= {"path": json_from_cameras(cameras), "marked": evenly(len(cameras))}
     return meta
 
 
@@ -135,7 +136,7 @@ def scene_html(
         images["panorama"] = data_url(besides.panorama_png)
     if len(besides.images):
         sheet = _sheet_of(besides.images, cameras)
-        meta["sheet"] = {"indices": list(sheet.indices), "columns": sheet.columns, "rows": sheet.rows}
+        meta["sheet"] = {"columns": sheet.columns, "rows": sheet.rows}
         images["sheet"] = data_url(sheet.jpeg)
     values = {
         "title": html.escape(title),

@@ -5,16 +5,16 @@ import { DEGREE } from "./camera.js";
 // P and 1 both lead to the panorama; P leads back as well.
 export function makeCommands(viewer) {
   const { options } = viewer, command = (key, run) => ({ key, run }), zoom = (factor) => viewer.setFov(viewer.camera.fov * factor, true);
-  const layers = Object.fromEntries(viewer.layerNames.map((name, k) => [`layer${k}`, command(`Digit${k + 1}`, () => viewer.show(name))]));
+  const layers = Object.fromEntries(viewer.layers.names.map((name, k) => [`layer${k}`, command(`Digit${k + 1}`, () => viewer.show(name))]));
   return {
-    play: command("Space", () => viewer.travel.play(!viewer.playing)),
+    play: command("Space", () => viewer.travel.play(!viewer.travel.playing)),
     back: command("Comma", () => viewer.travel.step(-1)),
     ahead: command("Period", () => viewer.travel.step(1)),
     recentre: command("KeyR", () => viewer.recentre()),
     orbit: command("KeyF", () => viewer.toggleOrbit()),
-    panorama: options.panorama && command("KeyP", () => viewer.show(viewer.shown === "panorama" ? viewer.before ?? "scene" : "panorama")),
+    panorama: options.panorama && command("KeyP", () => viewer.show(viewer.layers.shown === "panorama" ? viewer.layers.before ?? "scene" : "panorama")),
     cameras: viewer.marks.cameras.length > 0 && command("KeyV", () => viewer.toggleCameras()),
-    keep: command("KeyK", () => viewer.keyframes.add()),
+    keep: command("KeyK", () => viewer.travel.keyframes.add()),
     keys: command("KeyL", () => viewer.toggleKeys()),
     settings: command("KeyT", () => viewer.overlay.toggleSettings()),
     copy: command("KeyC", () => viewer.copyCamera()),
@@ -37,7 +37,7 @@ export function makeCommands(viewer) {
 
 // Hears keys until viewer.events is aborted.
 export function listen(viewer) {
-  const { root, canvas } = viewer, commands = Object.values(viewer.commands).filter((command) => command?.key);
+  const { root, drawing: { canvas } } = viewer, commands = Object.values(viewer.commands).filter((command) => command?.key);
   viewer.events = new AbortController();
   const { signal } = viewer.events;
   root.addEventListener("keydown", (event) => {

@@ -1,6 +1,6 @@
 // Cameras in the scene: frusta with their pictures, the way between them, and which of them lies under the pointer.
 
-import { compile } from "./gl.js";
+import { compile, uniformsOf } from "./gl.js";
 import { add, clamp, distanceBetween, dot } from "./camera.js";
 
 const LINE_PX = 1.6;
@@ -82,11 +82,17 @@ export function picturePlane({ position, right, forward, fov, aspect = 1.5 }, le
 }
 
 export class FrustaPass {
-  constructor(gl) {
+  static async make(gl) {
+    const programs = [compile(gl, LINE_VERTEX, LINE_FRAGMENT), compile(gl, PICTURE_VERTEX, PICTURE_FRAGMENT)];
+    return new FrustaPass(gl, ...await Promise.all(programs));
+  }
+
+  constructor(gl, lines, pictures) {
     this.gl = gl;
-    this.lines = this.program(LINE_VERTEX, LINE_FRAGMENT, ["camFromWorld", "eye", "focal", "viewport", "near", "halfWidth"]);
-    this.pictures = this.program(PICTURE_VERTEX, PICTURE_FRAGMENT,
-      ["camFromWorld", "eye", "focal", "viewport", "centre", "right", "down", "place", "sheet", "opacity"]);
+    const common = ["camFromWorld", "eye", "focal", "viewport"], of = (program, names) =>
+      ({ program, at: uniformsOf(gl, program, [...common, ...names]) });
+    this.lines = of(lines, ["near", "halfWidth"]);
+    this.pictures = of(pictures, ["centre", "right", "down", "place", "sheet", "opacity"]);
     this.buffer = gl.createBuffer();
     this.segments = gl.createVertexArray();
     this.plain = gl.createVertexArray();
@@ -99,11 +105,6 @@ export class FrustaPass {
       gl.vertexAttribDivisor(place, 1);
     }
     gl.bindVertexArray(null);
-  }
-
-  program(vertex, fragment, names) {
-    const program = compile(this.gl, vertex, fragment);
-    return { program, at: Object.fromEntries(names.map((name) => [name, this.gl.getUniformLocation(program, name)])) };
   }
 
   // A sheet of equally large pictures, `columns` in a row.

@@ -4,24 +4,37 @@ import { Sorter } from "./sorter.js";
 import { SplatRenderer } from "./splats.js";
 
 const SEEN_WIDER = 0.25; // radians to each side: room to turn until the next round of sorting
+const GROWTH = 1.5; // while it loads, it is sorted and drawn again each time that so many more chunks are there
 
 export class SplatLayer {
-  // meta {count, chunks}; chunk(k) -> base64 text or bytes; hooks: view() -> {view, stride}, sorted(), failed(error).
-  constructor(gl, meta, chunk, hooks) {
-    Object.assign(this, { meta, chunk, hooks, loaded: false, renderer: new SplatRenderer(gl, meta.count) });
-    this.sorter = new Sorter();
+  // meta {count, chunks}; chunk(k) -> base64 text or bytes; hooks: view() -> {view, stride}, sorted(layer), failed(error).
+  constructor(meta, chunk, hooks) {
+    Object.assign(this, { meta, chunk, hooks, loaded: false, sorter: new Sorter() });
   }
 
-  // Unpacks everything, once; told(share) is called after each chunk.
-  load(told) { return (this.loading ??= this.unpack(told)); }
+  // Unpacks the first chunk ahead of time.
+  begin() {
+    this.first ??= (async () => {
+      await this.sorter.call("start", { count: this.meta.count });
+      return this.unpacked(0);
+    })();
+    return this.first;
+  }
 
-  async unpack(told) {
+  async unpacked(index) { return this.sorter.call("chunk", { index, data: await this.chunk(index) }); }
+
+  // Puts everything on the graphics card, once; told(share) is called after each chunk.
+  load(gl, program, told) { return (this.loading ??= this.fill(gl, program, told)); }
+
+  async fill(gl, program, told) {
     const { count, chunks } = this.meta;
-    await this.sorter.call("start", { count });
-    for (let k = 0; k < chunks; k++) { // the page stays alive: the worker does the work
-      const data = await this.chunk(k);
-      this.renderer.addChunk(k, await this.sorter.call("chunk", { index: k, data }));
+    this.renderer = new SplatRenderer(gl, program, count);
+    told(0);
+    for (let k = 0, next = 1; k < chunks; k++) { // the page stays alive: the worker does the work
+      this.renderer.addChunk(k, await (k ? this.unpacked(k) : this.begin()));
       told((k + 1) / chunks);
+      if (k + 1 < next) continue;
+      next = GROWTH * (k + 1);
       this.sort();
     }
     await this.sort();

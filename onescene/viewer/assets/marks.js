@@ -3,19 +3,16 @@
 import { add, distanceBetween } from "./camera.js";
 import { frustumLength, frustumOf, pick } from "./frusta.js";
 
-const MOST_CAMERAS = 12; // of a trajectory: more would hide each other
 const WHITE = [0.93, 0.95, 0.97], WARM = [0.96, 0.72, 0.38];
 const AMONG = 3; // lengths of a frustum
 const WAY_OPACITY = 0.75;
 
 export class Marks {
-  // states: all cameras of the trajectory; pictured: indices of those with a picture, in the order of the sheet.
+  // states: those cameras of the trajectory that are shown; pictured: whether each has a picture in the sheet.
   constructor(states, pictured, radius) {
-    const step = Math.max(1, Math.ceil(states.length / MOST_CAMERAS));
-    const chosen = pictured ?? states.map((_, k) => k).filter((k) => k % step === 0);
     Object.assign(this, { radius, camerasOn: false, keysOn: false, keys: [], way: null, hovered: null });
-    this.cameras = chosen.map((k, place) => ({ state: states[k], picture: pictured ? place : null }));
-    this.length = frustumLength(this.cameras.map(({ state }) => state), radius);
+    this.cameras = states.map((state, k) => ({ state, picture: pictured ? k : null }));
+    this.length = frustumLength(states, radius);
   }
 
   get any() { return this.camerasOn || (this.keysOn && this.keys.length > 0); }

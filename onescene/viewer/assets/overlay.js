@@ -27,8 +27,10 @@ export class Overlay {
   constructor(root, meta, commands, layers) {
     Object.assign(this, { root, buttons: {}, layerButtons: {} });
     if (meta.title) element(root, "div", "os-title", { textContent: meta.title });
-    this.bar = element(root, "div", "os-bar");
+    this.loading = element(root, "div", "os-loading os-glass");
+    this.bar = element(this.loading, "div", "os-bar");
     this.bar.setAttribute("role", "progressbar");
+    this.loadingText = element(this.loading, "span", "");
     this.hintBox = element(root, "div", "os-hint os-glass");
     this.hintBox.setAttribute("role", "status");
     this.infoBox = element(root, "div", "os-info", { hidden: true });
@@ -150,10 +152,13 @@ export class Overlay {
     for (const [name, button] of Object.entries(this.layerButtons)) button.setAttribute("aria-pressed", String(name === shown));
   }
 
-  progress(share) {
+  // How much of so many Gaussians is there.
+  progress(share, count) {
+    const percent = Math.round(100 * share);
     this.bar.style.transform = `scaleX(${share})`;
-    this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
-    this.bar.classList.toggle("os-done", share >= 1);
+    this.bar.setAttribute("aria-valuenow", String(percent));
+    this.loadingText.textContent = `Unpacking ${count.toLocaleString("en")} Gaussians: ${percent} %`;
+    this.loading.classList.toggle("os-done", share >= 1);
   }
 
   hint(text) {
@@ -175,7 +180,7 @@ export class Overlay {
   }
 
   fail(text) {
-    this.bar.classList.add("os-done");
+    this.loading.classList.add("os-done");
     element(this.root, "div", "os-message", { textContent: text }).setAttribute("role", "alert");
   }
 }

@@ -2,7 +2,7 @@
 //
 // Longitude 0 (the middle of the image) is z forward, growing to the right; row 0 is up.
 
-import { compile } from "./gl.js";
+import { compile, uniformsOf } from "./gl.js";
 
 const PANORAMA_VERTEX = `#version 300 es
 out vec2 ndc;
@@ -26,11 +26,10 @@ void main() {
 }`;
 
 export class PanoramaPass {
-  constructor(gl, image) {
-    this.gl = gl;
-    this.program = compile(gl, PANORAMA_VERTEX, PANORAMA_FRAGMENT);
-    this.uniforms = Object.fromEntries(["image", "worldFromCam", "slopes", "opacity"]
-      .map((name) => [name, gl.getUniformLocation(this.program, name)]));
+  static async make(gl, image) { return new PanoramaPass(gl, await compile(gl, PANORAMA_VERTEX, PANORAMA_FRAGMENT), image); }
+
+  constructor(gl, program, image) {
+    Object.assign(this, { gl, program, uniforms: uniformsOf(gl, program, ["image", "worldFromCam", "slopes", "opacity"]) });
     this.vertices = gl.createVertexArray();
     this.texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.texture);
@@ -74,7 +73,7 @@ export async function mountPanorama(root, url) {
     return null;
   }
   const view = { yaw: 0, pitch: 0, fov: 80 }; // radians, radians, degrees along the wider side
-  const pass = new PanoramaPass(gl, await loadImage(url));
+  const pass = await PanoramaPass.make(gl, await loadImage(url));
   const pointers = new Map();
   let asked = 0;
 

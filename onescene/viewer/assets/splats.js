@@ -5,7 +5,7 @@
 // thresholds are those of gsplat, so that the picture equals the one that onescene.splatting renders.
 // World and camera axes: x right, y down, z forward.
 
-import { compile } from "./gl.js";
+import { compile, uniformsOf } from "./gl.js";
 
 const BLOCK = 256; // Gaussians that share bounds; the layout is described in packing.py
 const CHUNK = 256 * BLOCK; // Gaussians unpacked in one step
@@ -101,18 +101,22 @@ void main() {
   result = vec4(colour.rgb * alpha, alpha);
 }`;
 
+const UNIFORMS = ["gaussians", "blocks", "order", "visible", "widen", "camFromWorld", "eye", "focal", "viewport", "near"];
+
+// The shaders, for all renderers of a context.
+export async function makeSplatProgram(gl) {
+  const program = await compile(gl, VERTEX_SHADER, FRAGMENT_SHADER);
+  return { program, uniforms: uniformsOf(gl, program, UNIFORMS) };
+}
+
 export class SplatRenderer {
-  constructor(gl, count) {
+  // program: made by makeSplatProgram.
+  constructor(gl, program, count) {
     const rows = Math.ceil(count / TEXTURE_WIDTH);
     if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
       throw new Error(`This graphics card holds fewer than ${count.toLocaleString()} Gaussians.`);
     }
-    this.gl = gl;
-    this.visible = 0;
-    this.program = compile(gl, VERTEX_SHADER, FRAGMENT_SHADER);
-    const names = ["gaussians", "blocks", "order", "visible", "widen", "camFromWorld", "eye", "focal", "viewport",
-      "near"];
-    this.uniforms = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(this.program, name)]));
+    Object.assign(this, { gl, program, visible: 0 });
     this.textures = [this.texture(gl.RGBA32UI, TEXTURE_WIDTH, rows),
       this.texture(gl.RGBA32F, 3 * BLOCK, Math.ceil(count / CHUNK)), this.texture(gl.R32UI, TEXTURE_WIDTH, rows)];
     this.vertices = gl.createVertexArray();
@@ -158,12 +162,12 @@ export class SplatRenderer {
 
   // view: eye [world units], camFromWorld (9 numbers, by rows), focal [pixels], near [world units].
   draw(view) {
-    const { gl, uniforms } = this, { drawingBufferWidth: width, drawingBufferHeight: height } = gl;
+    const { gl, program: { program, uniforms } } = this, { drawingBufferWidth: width, drawingBufferHeight: height } = gl;
     gl.viewport(0, 0, width, height);
     gl.clearColor(0, 0, 0, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
     if (!this.visible) return;
-    gl.useProgram(this.program);
+    gl.useProgram(program);
     gl.bindVertexArray(this.vertices);
     this.textures.forEach((texture, unit) => {
       gl.activeTexture(gl.TEXTURE0 + unit);

@@ -24,8 +24,7 @@ export function startPage() {
     get count() { return viewer.meta.count; },
     get camera() { return viewer.cameraJSON(); },
     setCamera: (json) => viewer.setCamera(json),
-    render: () => viewer.render(),
-    snapshot: () => viewer.snapshot(),
+    snapshot: () => viewer.drawing.snapshot(),
     viewer,
   };
 }
@@ -65,7 +64,7 @@ export function renderWidget({ model, el }) {
     const json = model.get("keyframes");
     if (!json?.frames || JSON.stringify(json) === told.keyframes) return;
     told.keyframes = JSON.stringify(json);
-    viewer.keyframes.load(json);
+    viewer.travel.keyframes.load(json);
   };
   const followPath = () => viewer.travel.setPath(model.get("path")?.frames ? model.get("path") : null);
   const receive = (message, buffers) => {

@@ -19,7 +19,7 @@ export class Travel {
       changed: () => this.keysChanged(),
       closed: () => viewer.toggleKeys(false),
       path: () => this.path,
-      size: () => viewer.size(),
+      size: () => viewer.drawing.size(),
       say: (text) => viewer.overlay.hint(text),
     });
     this.choosePath();
@@ -52,10 +52,10 @@ export class Travel {
   async takeKeyframe() {
     const { viewer } = this, picture = document.createElement("canvas"), [w, h] = THUMBNAIL;
     [picture.width, picture.height] = THUMBNAIL;
-    await viewer.render(false);
-    const { width, height } = viewer.canvas, cut = Math.min(width / w, height / h);
+    await viewer.drawing.render(false);
+    const { canvas } = viewer.drawing, { width, height } = canvas, cut = Math.min(width / w, height / h);
     const from = [(width - cut * w) / 2, (height - cut * h) / 2, cut * w, cut * h];
-    picture.getContext("2d").drawImage(viewer.canvas, ...from, 0, 0, w, h);
+    picture.getContext("2d").drawImage(canvas, ...from, 0, 0, w, h);
     return { state: viewer.camera.state(), picture: picture.toDataURL("image/jpeg", 0.8) };
   }
 
@@ -67,8 +67,7 @@ export class Travel {
     if (on) viewer.controls.flyTo(this.path.at(this.time), 0.5);
     this.timeline.playing(on);
     viewer.overlay.mark("orbit", false);
-    viewer.drawn = ""; // marks come and go
-    viewer.wake();
+    viewer.drawing.changed(); // marks come and go
   }
 
   // Moves on by some seconds, if the way is being played.
@@ -88,7 +87,7 @@ export class Travel {
     this.time = Math.min(share, 1 - 1e-9) * this.path.seconds;
     viewer.camera.assign(this.path.atShare(share));
     this.timeline.at(share);
-    viewer.wake();
+    viewer.drawing.wake();
   }
 
   // From one of its cameras to the next.
