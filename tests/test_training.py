@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig, ScaffoldPrediction
-from onescene.training.augment import jitter_colour, roll_and_flip
-from onescene.training.scaffold import TrainConfig, lr_factor, new_state, shrink_targets, train_scaffold
-from onescene.training.scaffold_loss import gradient_loss, median_offset, outlier_share, scaffold_loss
+from onescene.training.augment import Turn, add_noise, draw_colours
+from onescene.training.batches import draw_batch, draw_sample, shrink_targets
+from onescene.training.geometry_terms import gradient_loss
+from onescene.training.scaffold import TrainConfig, lr_factor, new_state, train_scaffold
+from onescene.training.scaffold_loss import median_offset, outlier_share, scaffold_loss
 
 TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
 
@@ -25,6 +27,18 @@ class Panoramas:
         draw = np.random.default_rng(index)
         rgb = draw.integers(0, 255, (64, 128, 3), dtype=np.uint8)
         return rgb, draw.uniform(1, 5, (64, 128)).astype(np.float32), draw.uniform(size=(64, 128)) < 0.1
+
+
+class Places:
+    """A panorama whose colour, distance and sky all say which column it is."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        column = np.arange(16, dtype=np.float32)[None].repeat(8, 0)
+        rgb = (60 + 4 * column)[..., None].repeat(3, -1).astype(np.uint8)
+        return rgb, column + 2, column > 7.6
 
 
 def weights_after(state, config, stop=None):
@@ -103,15 +117,44 @@ def test_outliers_by_hand():
     torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 0.9, 1.0]))
 
 
-def test_turning_moves_all_three_together_and_jitter_stays_in_range():
+def test_turning_moves_all_three_together():
+    samples = [draw_sample(Places(), 0, torch.Generator().manual_seed(seed)) for seed in range(4)]
+    for sample in samples:
+        bright, ground = sample.rgb.mean(0), ~sample.sky
+        assert torch.equal(ground, sample.log_distance > 0.1)
+        assert bright[ground].max() < bright[~ground].min()
+        order = sample.log_distance[ground].argsort(stable=True)
+        assert bool((bright[ground][order].diff() >= -1e-6).all())
+    assert not torch.equal(samples[0].log_distance, samples[1].log_distance)
+
+
+def test_a_turn_by_hand():
+    row = torch.arange(4.0).expand(2, 4)
+    assert Turn(1, 4, mirror=False).panorama(row)[0].tolist() == [3, 0, 1, 2]
+    assert Turn(1, 4, mirror=True).panorama(row)[0].tolist() == [2, 1, 0, 3]
+    assert Turn(1, 4, mirror=True).images(row)[0].tolist() == [3, 2, 1, 0]
+
+
+def test_colours_stay_in_range_and_are_those_of_the_whole_scene():
     generator = torch.Generator().manual_seed(1)
-    place = torch.arange(16.0).expand(3, 4, 16)
-    rgb, log_distance, sky = roll_and_flip(place[:, None].expand(3, 3, 4, 16), place, place > 7, generator)
-    torch.testing.assert_close(rgb[:, 0], log_distance)
-    assert torch.equal(sky, log_distance > 7)
-    assert not torch.equal(rgb[0], rgb[1])
-    jittered = jitter_colour(torch.rand(4, 3, 8, 16), generator)
-    assert 0 <= jittered.min() and jittered.max() <= 1
+    panorama = torch.rand(3, 8, 16)
+    for _ in range(4):
+        colours = draw_colours(panorama, generator)
+        jittered = colours(panorama)
+        noisy = add_noise(jittered, generator)
+        assert 0 <= noisy.min() and noisy.max() <= 1
+        assert not torch.equal(noisy, jittered) and not torch.equal(jittered, panorama)
+        torch.testing.assert_close(colours(panorama[None, :, 2:4, 3:9])[0], jittered[:, 2:4, 3:9])
+
+
+def test_parts_of_a_batch_are_the_batch():
+    whole = draw_batch(Panoramas(), step=3, seed=1, batch=4)
+    parts = [s for rank in (0, 1) for s in draw_batch(Panoramas(), 3, 1, 4, part=(rank, 2))]
+    assert len(parts) == 4
+    for one, two in zip(whole, parts, strict=True):
+        assert torch.equal(one.seen, two.seen) and torch.equal(one.log_distance, two.log_distance)
+    epoch = [draw_batch(Panoramas(), step, seed=1, batch=1)[0].sky.float().sum().item() for step in range(5)]
+    assert sorted(epoch) == sorted(float(Panoramas()[i][2].sum()) for i in range(5))
 
 
 def test_targets_average_the_ground_alone():

@@ -1,41 +1,98 @@
-"""Augmentation of panoramas: what leaves an upright panorama an upright panorama (O15)."""
+"""Augmentation of panoramas and of views around them: what leaves an upright scene an upright scene (O15)."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from onescene.types import Cameras
 
-def roll_and_flip(
-    rgb: Float[Tensor, "batch 3 h w"],
-    log_distance: Float[Tensor, "batch h w"],
-    sky: Bool[Tensor, "batch h w"],
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Turns each panorama by a random yaw and mirrors half of them; exact, by whole columns."""
-    outs: list[list[Tensor]] = [[], [], []]
-    width = rgb.shape[-1]
-    for i in range(rgb.shape[0]):
-        shift = int(torch.randint(width, (1,), generator=generator))
-        mirror = bool(torch.rand(1, generator=generator) < 0.5)
-        for out, x in zip(outs, (rgb[i], log_distance[i], sky[i]), strict=True):
-            x = x.roll(shift, dims=-1)
-            out.append(x.flip(-1) if mirror else x)
-    return torch.stack(outs[0]), torch.stack(outs[1]), torch.stack(outs[2])
+NOISE = 0.03  # largest standard deviation of the noise that a network's input gets
 
 
-def jitter_colour(rgb: Float[Tensor, "batch 3 h w"], generator: torch.Generator) -> Float[Tensor, "batch 3 h w"]:
-    """Random exposure, contrast, gamma, white balance, saturation and noise: from game light towards cameras'."""
+@dataclass(frozen=True)
+class Turn:
+    """A yaw by whole columns of a panorama, then perhaps a mirror image (x becomes -x): exact, nothing is resampled."""
 
-    def draw(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(rgb.shape[0], *shape, generator=generator)
+    columns: int
+    width: int
+    mirror: bool
 
-    x = rgb.clamp(1e-4, 1) ** draw(0.5, 1.5, 1, 1, 1)
-    x = x * draw(0.7, 1.5, 1, 1, 1) * draw(0.85, 1.15, 3, 1, 1)
-    grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * draw(0.0, 1.4, 1, 1, 1)
-    middle = x.mean((1, 2, 3), keepdim=True)
-    x = middle + (x - middle) * draw(0.7, 1.3, 1, 1, 1)
-    noise = torch.randn(x.shape, generator=generator) * draw(0.0, 0.03, 1, 1, 1)
-    return (x + noise).clamp(0, 1)
+    def panorama(self, x: Shaped[Tensor, "*batch h w"]) -> Shaped[Tensor, "*batch h w"]:
+        """The turned panorama."""
+        x = x.roll(self.columns, dims=-1)
+        return x.flip(-1) if self.mirror else x
+
+    def images(self, x: Shaped[Tensor, "*batch h w"]) -> Shaped[Tensor, "*batch h w"]:
+        """What the turned cameras see."""
+        return x.flip(-1) if self.mirror else x
+
+    def cameras(self, cameras: Cameras) -> Cameras:
+        """Cameras that see the same in the turned world."""
+        angle = 2 * math.pi * self.columns / self.width
+        yaw = torch.eye(4).to(cameras.world_from_cam)
+        yaw[0, 0] = yaw[2, 2] = math.cos(angle)
+        yaw[0, 2], yaw[2, 0] = math.sin(angle), -math.sin(angle)
+        world_from_cam, K = yaw @ cameras.world_from_cam, cameras.K
+        if self.mirror:
+            flip = torch.tensor([-1.0, 1.0, 1.0, 1.0]).to(world_from_cam)
+            world_from_cam = flip[:, None] * world_from_cam * flip
+            K = K.clone()
+            K[:, 0, 2] = cameras.hw[1] - K[:, 0, 2]
+        return replace(cameras, world_from_cam=world_from_cam, K=K)
+
+
+def draw_turn(width: int, generator: torch.Generator) -> Turn:
+    """A random yaw, mirrored every other time."""
+    columns = int(torch.randint(width, (1,), generator=generator))
+    return Turn(columns, width, bool(torch.rand(1, generator=generator) < 0.5))
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Exposure, contrast, gamma, white balance and saturation of a camera: from game light towards photographs.
+
+    Attributes:
+        gamma: Exponent of the colours.
+        gain: Factor per channel.
+        saturation: 0 = grey, 1 = as it is.
+        contrast: Factor about ``middle``.
+        middle: Mean colour of the panorama before the contrast changes.
+    """
+
+    gamma: float
+    gain: Float[Tensor, "3 1 1"]
+    saturation: float
+    contrast: float
+    middle: float = 0.0
+
+    def _before_contrast(self, rgb: Tensor) -> Tensor:
+        x = rgb.clamp(1e-4, 1) ** self.gamma * self.gain
+        grey = x.mean(-3, keepdim=True)
+        return grey + (x - grey) * self.saturation
+
+    def __call__(self, rgb: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 h w"]:
+        """The same picture taken with these colours, in [0, 1]."""
+        return (self.middle + (self._before_contrast(rgb) - self.middle) * self.contrast).clamp(0, 1)
+
+
+def draw_colours(panorama: Float[Tensor, "3 h w"], generator: torch.Generator) -> Colours:
+    """Random colours for a panorama and every view of its scene."""
+
+    def draw(low: float, high: float, count: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    gamma = float(draw(0.5, 1.5))
+    gain = (draw(0.7, 1.5) * draw(0.85, 1.15, 3))[:, None, None]
+    colours = Colours(gamma, gain, saturation=float(draw(0.0, 1.4)), contrast=float(draw(0.7, 1.3)))
+    return replace(colours, middle=float(colours._before_contrast(panorama).mean()))
+
+
+def add_noise(rgb: Float[Tensor, "*batch 3 h w"], generator: torch.Generator) -> Float[Tensor, "*batch 3 h w"]:
+    """A sensor's noise of a random strength, in [0, 1]."""
+    strength = NOISE * float(torch.rand(1, generator=generator))
+    return (rgb + strength * torch.randn(rgb.shape, generator=generator)).clamp(0, 1)

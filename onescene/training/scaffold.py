@@ -1,32 +1,27 @@
-"""Training of the small scaffold as a generator: one step, one yield; interrupt it wherever you like."""
+"""Training of a scaffold as a generator: one step, one yield; interrupt it wherever you like.
+
+What a network, a batch and a loss are stands in ``networks.py``, ``batches.py``, ``scaffold_loss.py`` and
+``render_loss.py``; several processes share a batch by ``processes.py``.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from onescene.geometry.cubemap import faces_from_panorama
-from onescene.models.scaffold import CubeScaffold
-from onescene.training.augment import jitter_colour, roll_and_flip
-from onescene.training.scaffold_loss import LossWeights, scaffold_loss
-
-
-@runtime_checkable
-class PanoramaSet(Protocol):
-    """What training asks of data: panoramas with their exact distance."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """RGB uint8 [H, 2H, 3], distance [m] float32 [H, 2H] and sky bool [H, 2H]."""
+from onescene.training.batches import PanoramaSet, PosedSet, Sample, draw_batch, shrink_targets
+from onescene.training.batches import load_batch as load_batch  # the notebooks' name for it
+from onescene.training.networks import TrainedNetwork, trained
+from onescene.training.perceptual import Perceptual, perceptual_distance
+from onescene.training.processes import mean_over_processes, rank_and_count, shared
+from onescene.training.render_loss import render_terms, true_views
+from onescene.training.scaffold_loss import PAPER_LOSS, LossWeights, scaffold_loss
 
 
 @dataclass(frozen=True)
@@ -35,23 +30,39 @@ class TrainConfig:
 
     steps: int = 5000
     batch: int = 4  # panoramas per step
-    lr: float = 1e-3  # everything but the encoder
-    lr_encoder: float = 3e-4
+    lr: float = 1e-3  # everything but the pretrained part
+    lr_encoder: float = 3e-4  # the pretrained part: the encoder, or VGGT's backbone
     weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.98)  # of AdamW
     warmup_steps: int = 200
     decay_fraction: float = 0.3  # the learning rate falls to zero over this last part
     ema: float = 0.998  # decay of the averaged weights
     clip: float = 1.0  # gradient norm
     seed: int = 0
+    views: int = 2  # displaced views per panorama in the rendering loss, where the data has them
+    perceptual: Perceptual = "auto"  # which distance the term `perceptual` is
     loss: LossWeights = field(default_factory=LossWeights)
+
+
+SMALL = TrainConfig()
+PAPER = TrainConfig(  # Sec. 4.1 of One2Scene; decay, betas and warm-up, which it leaves open, are the release's
+    steps=80_000,
+    lr=2e-4,
+    lr_encoder=2e-5,
+    weight_decay=0.05,
+    betas=(0.9, 0.95),
+    warmup_steps=2000,
+    decay_fraction=0.0,
+    loss=PAPER_LOSS,
+)
 
 
 @dataclass
 class TrainState:
     """Everything a resumed run needs."""
 
-    network: CubeScaffold
-    average: CubeScaffold
+    network: nn.Module
+    average: nn.Module
     optimiser: torch.optim.Optimizer
     step: int = 0
 
@@ -85,13 +96,17 @@ class StepLog:
     seconds: float
 
 
-def new_state(network: CubeScaffold, config: TrainConfig) -> TrainState:
-    """AdamW over two groups: the pretrained encoder and the rest."""
-    encoder = list(network.encoder.parameters())
-    known = {id(p) for p in encoder}
+def new_state(network: nn.Module, config: TrainConfig) -> TrainState:
+    """AdamW over two groups: the rest, and the pretrained part.
+
+    Raises:
+        ValueError: training does not know this kind of network.
+    """
+    pretrained = trained(network).pretrained()
+    known = {id(p) for p in pretrained}
     rest = [p for p in network.parameters() if id(p) not in known]
-    groups = [{"params": rest, "lr": config.lr}, {"params": encoder, "lr": config.lr_encoder}]
-    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    groups = [{"params": rest, "lr": config.lr}, {"params": pretrained, "lr": config.lr_encoder}]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=config.betas)
     return TrainState(network, copy.deepcopy(network).requires_grad_(False), optimiser)
 
 
@@ -102,67 +117,94 @@ def lr_factor(step: int, config: TrainConfig) -> float:
     return min(rise, max(left, 0.0), 1.0)
 
 
-def load_batch(data: PanoramaSet, index: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """RGB [B, 3, H, 2H] in [0, 1], log distance [log m] [B, H, 2H] (0 in the sky) and sky [B, H, 2H]."""
-    items = [data[int(i)] for i in index]
-    rgb = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2).float() / 255
-    sky = torch.from_numpy(np.stack([item[2] for item in items]))
-    distance = torch.from_numpy(np.stack([item[1] for item in items])).float()
-    return rgb, torch.where(sky, torch.ones_like(distance), distance).clamp_min(1e-2).log(), sky
+def wants_views(config: TrainConfig) -> bool:
+    """Whether the loss looks at displaced views."""
+    return config.views > 0 and (config.loss.render > 0 or config.loss.perceptual > 0)
 
 
-def shrink_targets(log_distance: Tensor, sky: Tensor, height: int) -> tuple[Tensor, Tensor]:
-    """Averages the log distance of non-sky pixels over each target pixel; sky where most of it is sky."""
-    factor = log_distance.shape[-2] // height
-    if factor <= 1:
-        return log_distance, sky
-    ground = (~sky).to(log_distance)[:, None]
-    share = F.avg_pool2d(ground, factor)
-    mean = F.avg_pool2d(log_distance[:, None] * ground, factor) / share.clamp_min(1e-6)
-    return mean[:, 0], share[:, 0] < 0.5
+def batch_terms(
+    kind: TrainedNetwork,
+    forward: nn.Module,
+    samples: list[Sample],
+    config: TrainConfig,
+    distance: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Every loss term of some samples, and their weighted sum under ``total``.
+
+    Args:
+        kind: How training sees the network.
+        forward: The network itself, or what stands for it among several processes.
+        samples: What it sees.
+        config: With the weights.
+        distance: The perceptual distance, where its term has a weight.
+    """
+    device, weights = next(forward.parameters()).device, config.loss
+    seen, log_distance, sky = (
+        torch.stack([getattr(s, name) for s in samples]) for name in ("seen", "log_distance", "sky")
+    )
+    faces = faces_from_panorama(seen.to(device), kind.face_px, kind.fov_deg)
+    log_distance, sky = (x.to(device) for x in shrink_targets(log_distance, sky, kind.face_px))
+    raw = forward(faces)
+    prediction = kind.on_panorama(raw, log_distance.shape[-2:])
+    terms = scaffold_loss(prediction, log_distance, sky, kind.fov_deg, weights)
+    if not (weights.render or weights.perceptual):
+        return terms
+    for i, sample in enumerate(samples):
+        gaussians = kind.gaussians(raw, i, sample, log_distance[i], sky[i])
+        views = true_views(sample, kind.face_px, kind.fov_deg, device)
+        for name, value in render_terms(gaussians, views, distance, kind.holes_are_errors).items():
+            terms[name] = terms.get(name, 0.0) + value / len(samples)
+            terms["total"] = terms["total"] + getattr(weights, name) * value / len(samples)
+    return terms
 
 
 def train_scaffold(state: TrainState, data: PanoramaSet, config: TrainConfig) -> Iterator[StepLog]:
     """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
 
-    Batches depend on the seed and the step alone, so a resumed run sees what an unbroken one would have seen.
+    Batches depend on the seed and the step alone, so a resumed run sees what an unbroken one would have seen, and
+    several processes together see what one would have seen.
 
     Raises:
-        ValueError: the data set is empty.
+        ValueError: the data set is empty, or has no displaced views where the rendering loss wants some, the batch is
+            no multiple of the number of processes, or the weights of the perceptual distance are missing. All of it
+            before the first step.
     """
+    part = rank_and_count()
     if len(data) == 0:
         raise ValueError("data must hold at least one panorama, got none")
-    network, model = state.network.train(), state.network.config
-    device = next(network.parameters()).device
+    if config.batch % part[1]:
+        raise ValueError(f"batch must be a multiple of the {part[1]} processes, got {config.batch}")
+    if wants_views(config) and not isinstance(data, PosedSet):
+        raise ValueError(f"views = {config.views} needs data with displaced views, this has none; set views to 0")
+    kind, forward = trained(state.network.train()), shared(state.network)
+    device = next(state.network.parameters()).device
+    distance = perceptual_distance(config.perceptual).to(device) if config.loss.perceptual else None
+    return _steps(state, data, config, part, (kind, forward, distance))
+
+
+def _steps(
+    state: TrainState,
+    data: PanoramaSet,
+    config: TrainConfig,
+    part: tuple[int, int],
+    model: tuple[TrainedNetwork, nn.Module, nn.Module | None],
+) -> Iterator[StepLog]:
+    kind, forward, distance = model
+    views = config.views if wants_views(config) else 0
     while state.step < config.steps:
         start = time.perf_counter()
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        index = _batch_index(len(data), state.step, config)
-        rgb, log_distance, sky = roll_and_flip(*load_batch(data, index), generator)
-        faces = faces_from_panorama(jitter_colour(rgb, generator).to(device), model.face_px, model.fov_deg)
-        log_distance, sky = (x.to(device) for x in shrink_targets(log_distance, sky, model.face_px))
+        samples = draw_batch(data, state.step, config.seed, config.batch, views, part)
         factor = lr_factor(state.step, config)
         for group, lr in zip(state.optimiser.param_groups, (config.lr, config.lr_encoder), strict=True):
             group["lr"] = lr * factor
-        terms = scaffold_loss(network(faces), log_distance, sky, model.fov_deg, config.loss)
+        terms = batch_terms(kind, forward, samples, config, distance)
         state.optimiser.zero_grad(set_to_none=True)
         terms["total"].backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
         state.optimiser.step()
         state.step += 1
         _update_average(state, config)
-        losses = {name: float(value.detach()) for name, value in terms.items()}
-        yield StepLog(state.step, losses, config.lr * factor, time.perf_counter() - start)
-
-
-def _batch_index(count: int, step: int, config: TrainConfig) -> list[int]:
-    """Panoramas of one step: epochs are permutations drawn from the seed and the epoch's number."""
-    out = []
-    for i in range(step * config.batch, (step + 1) * config.batch):
-        epoch, place = divmod(i, count)
-        order = np.random.default_rng((config.seed, epoch)).permutation(count)
-        out.append(int(order[place]))
-    return out
+        yield StepLog(state.step, mean_over_processes(terms), config.lr * factor, time.perf_counter() - start)
 
 
 @torch.no_grad()

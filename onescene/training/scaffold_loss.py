@@ -1,4 +1,7 @@
-"""Losses of the scaffold's distance: aligned log error and its outliers, SILog, gradients, faces that agree, sky."""
+"""Losses of the scaffold's distance: aligned log error and its outliers, SILog, gradients, faces that agree, sky.
+
+Terms on edges, crops and normals stand in ``geometry_terms.py``, those on rendered views in ``render_loss.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,15 @@ from torch import Tensor
 
 from onescene.geometry.cubemap import faces_from_panorama
 from onescene.models.scaffold import ScaffoldPrediction
+from onescene.training.geometry_terms import crop_loss, gradient_loss, masked_mean, normal_loss
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; 0 leaves a term out."""
+    """Weights of the terms; 0 leaves a term out.
+
+    The paper (Sec. 3.2) has SILog, MSE and LPIPS; ``aligned`` to ``sky`` train the small network.
+    """
 
     aligned: float = 1.0  # mean |log error| after each image's median is taken out
     absolute: float = 0.1  # mean |log error| in log metres
@@ -25,10 +32,18 @@ class LossWeights:
     gradient: float = 0.5  # mean |difference of log error| between neighbours, four scales
     overlap: float = 0.1  # mean |face - sphere| in log distance
     sky: float = 0.3  # binary cross-entropy
+    crop: float = 0.0  # shape within crops, each with a scale and a shift of its own
+    normal: float = 0.0  # 1 - cosine between normals, not across depth edges
+    render: float = 0.0  # mean squared error of views rendered from the Gaussians, at the centre and beside it
+    perceptual: float = 0.0  # LPIPS (or what stands for it, see perceptual.py) of the same views
 
 
-def _masked_mean(x: Tensor, weight: Tensor) -> Tensor:
-    return (x * weight).sum() / weight.sum().clamp_min(1)
+PAPER_LOSS = LossWeights(  # Sec. 3.2 names the three terms, the released code weighs them so
+    **dict.fromkeys(("aligned", "absolute", "outlier", "gradient", "overlap", "sky"), 0.0),
+    silog=10.0,
+    render=10.0,
+    perceptual=0.5,
+)
 
 
 def median_offset(error: Float[Tensor, "batch h w"], valid: Bool[Tensor, "batch h w"]) -> Float[Tensor, " batch"]:
@@ -42,18 +57,6 @@ def outlier_share(error: Tensor, tolerance: float = math.log(1.25)) -> Tensor:
     """e^2 / (e^2 + tolerance^2) (Geman and McClure 1987): 0 for no error, 1/2 at the tolerance, 1 for a gross one."""
     square = error.square()
     return square / (square + tolerance**2)
-
-
-def gradient_loss(error: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
-    """Mean |change of error| to the right neighbour (around the circle) and to the one below, over scales."""
-    total = error.new_zeros(())
-    for scale in range(scales):
-        step = 2**scale
-        e, v = error[:, ::step, ::step], valid[:, ::step, ::step]
-        right, right_valid = e.roll(-1, -1) - e, (v.roll(-1, -1) & v).to(e)
-        down, down_valid = e[:, 1:] - e[:, :-1], (v[:, 1:] & v[:, :-1]).to(e)
-        total = total + _masked_mean(right.abs(), right_valid) + _masked_mean(down.abs(), down_valid)
-    return total / scales
 
 
 def scaffold_loss(
@@ -80,13 +83,17 @@ def scaffold_loss(
     mean, mean_square = (error * mask).sum((1, 2)) / count, (error.square() * mask).sum((1, 2)) / count
     on_faces = faces_from_panorama(prediction.log_distance[:, None], prediction.face_log_distance.shape[-1], fov_deg)
     terms = {
-        "aligned": _masked_mean(aligned.abs(), mask),
-        "absolute": _masked_mean(error.abs(), mask),
-        "outlier": _masked_mean(outlier_share(aligned), mask),
+        "aligned": masked_mean(aligned.abs(), mask),
+        "absolute": masked_mean(error.abs(), mask),
+        "outlier": masked_mean(outlier_share(aligned), mask),
         "silog": (mean_square - 0.85 * mean.square()).clamp_min(1e-6).sqrt().mean(),
         "gradient": gradient_loss(aligned, valid),
         "overlap": (prediction.face_log_distance - on_faces[:, :, 0]).abs().mean(),
         "sky": F.binary_cross_entropy_with_logits(prediction.sky_logit, sky.to(log_distance)),
     }
+    if weights.crop:
+        terms["crop"] = crop_loss(prediction.log_distance, log_distance, valid)
+    if weights.normal:
+        terms["normal"] = normal_loss(prediction.log_distance, log_distance, valid)
     terms["total"] = sum(getattr(weights, name) * value for name, value in terms.items())
     return terms
