@@ -43,6 +43,7 @@ class Browser:
         self._buffer, self._next, self._session = b"", 0, None
         self.console: list[str] = []
         self.requests: list[str] = []
+        self._traced: list[dict] | None = None  # events of the trace under way
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -101,6 +102,8 @@ class Browser:
             self.console.append(params["entry"]["text"])
         elif event.get("method") == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif event.get("method") == "Tracing.dataCollected":
+            self._traced.extend(params["value"])
 
     def resize(self, hw: tuple[int, int], mobile: bool = False, ratio: float = 1.0) -> None:
         """Sets the size of the page [CSS pixels]."""
@@ -119,6 +122,23 @@ class Browser:
             yield
         finally:
             self.send("Page.removeScriptToEvaluateOnNewDocument", **added)
+
+    @contextmanager
+    def main_thread_ms(self) -> Iterator[list[float]]:
+        """Collects the processor time of every task on the pages' main threads [ms], whatever else the machine does."""
+        self._traced, tasks = [], []
+        config = {"includedCategories": ["toplevel"]}
+        self.send("Tracing.start", transferMode="ReportEvents", traceConfig=config)
+        yield tasks
+        self.send("Tracing.end")
+        while (event := self._message(time.monotonic() + 60)).get("method") != "Tracing.tracingComplete":
+            self._note(event)
+        thread = [(e["pid"], e["tid"]) for e in self._traced if e.get("args", {}).get("name") == "CrRendererMain"]
+        tasks += [
+            e.get("tdur", 0) / 1000
+            for e in self._traced
+            if e["name"].endswith("RunTask") and (e["pid"], e["tid"]) in thread
+        ]
 
     def evaluate(self, script: str, timeout: float = 60.0):
         """The value of a JavaScript expression; promises are awaited."""

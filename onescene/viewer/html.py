@@ -10,10 +10,11 @@ import base64
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
@@ -34,6 +35,7 @@ SCENE_SCRIPTS = (
     "start.js",
 )
 PANORAMA_SCRIPTS = ("gl.js", "panorama.js")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @lru_cache(maxsize=16)
@@ -138,23 +140,39 @@ def scene_html(
         sheet = _sheet_of(besides.images, cameras)
         meta["sheet"] = {"columns": sheet.columns, "rows": sheet.rows}
         images["sheet"] = data_url(sheet.jpeg)
+    chunks = {
+        f"{name}-{k}": base64.b64encode(chunk).decode("ascii")
+        for name, scene in packed.items()
+        for k, chunk in enumerate(scene.chunks)
+    }
+    return page(title, "scene", SCENE_SCRIPTS, {"meta": script_json(meta), **images}, chunks)
+
+
+def page(
+    title: str, name: str, scripts: tuple[str, ...], data: Mapping[str, str], chunks: Mapping[str, str] = _NOTHING
+) -> str:
+    """The page that runs ``start<Name>`` of the scripts, styled by ``<name>.css``; it forbids itself every request.
+
+    Args:
+        title: Shown in the browser's tab.
+        name: ``scene`` or ``panorama``.
+        scripts: Modules in ``assets``, each after those that it imports.
+        data: Texts that the script finds under these ids when it starts; none holds a ``<``.
+        chunks: Texts that come in while it runs.
+    """
+
+    def elements(texts: Mapping[str, str]) -> str:
+        return "\n".join(f'<script type="text/plain" id="{key}">{text}</script>' for key, text in texts.items())
+
     values = {
         "title": html.escape(title),
-        "css": read_asset("scene.css"),
-        "script": bundle(SCENE_SCRIPTS),
-        "meta": script_json(meta),
-        "images": "\n".join(_data(name, url) for name, url in images.items()),
-        "chunks": "\n".join(
-            _data(f"{name}-{k}", base64.b64encode(chunk).decode("ascii"))
-            for name, scene in packed.items()
-            for k, chunk in enumerate(scene.chunks)
-        ),
+        "css": read_asset(f"{name}.css"),
+        "script": bundle(scripts),
+        "start": f"start{name.capitalize()}",
+        "data": elements(data),
+        "chunks": elements(chunks),
     }
-    return fill(read_asset("scene_template.html"), values)
-
-
-def _data(name: str, text: str) -> str:
-    return f'<script type="text/plain" id="{name}">{text}</script>'
+    return fill(read_asset("page.html"), values)
 
 
 def _sheet_of(images: Sequence[Tensor], cameras: Cameras | None) -> Sheet:

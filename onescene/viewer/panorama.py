@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
-
 from jaxtyping import Float
 from torch import Tensor
 
-from onescene.viewer.html import PANORAMA_SCRIPTS, bundle, fill, read_asset
+from onescene.viewer.html import PANORAMA_SCRIPTS, page
 from onescene.viewer.pictures import data_url, jpeg_bytes
 
 
@@ -30,9 +28,5 @@ def panorama_html(panorama: Float[Tensor, "3 height width"], *, title: str = "Pa
         ValueError: the panorama is not 2:1.
     """
     check_panorama(panorama)
-    values = {
-        "title": html.escape(title),
-        "image": data_url(jpeg_bytes(panorama, max_width=max_width)),
-        "script": bundle(PANORAMA_SCRIPTS),
-    }
-    return fill(read_asset("panorama_template.html"), values)
+    data = {"panorama": data_url(jpeg_bytes(panorama, max_width=max_width))}
+    return page(title, "panorama", PANORAMA_SCRIPTS, data)

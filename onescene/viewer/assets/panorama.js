@@ -64,8 +64,18 @@ export async function loadImage(url) {
   return image;
 }
 
-// A viewer that looks around in one panorama: drag, wheel or pinch to zoom, arrow keys, double click to go back.
-export async function mountPanorama(root, url) {
+// A page that looks around in one panorama.
+export async function startPanorama(root) {
+  root.className = "os-panorama";
+  root.tabIndex = 0;
+  const touch = window.matchMedia("(pointer: coarse)").matches;
+  const help = touch ? "drag to look · pinch to zoom" : "drag to look · wheel to zoom · double click to go back";
+  root.appendChild(document.createElement("p")).textContent = help;
+  window.onescene = await mountPanorama(root, document.getElementById("panorama").textContent);
+}
+
+// A viewer that looks around: drag, wheel or pinch to zoom, arrow keys, double click to go back.
+async function mountPanorama(root, url) {
   const canvas = root.appendChild(document.createElement("canvas"));
   const gl = canvas.getContext("webgl2", { alpha: false, antialias: false });
   if (!gl) {

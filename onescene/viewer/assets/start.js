@@ -1,11 +1,11 @@
-// Two ways in: a page of its own, and a notebook widget. Both run the same viewer.
+// Two ways in: a page of its own, and a notebook widget. Both run the same viewer; window.onescene is for tests.
 
 import { SceneViewer } from "./scene.js";
 
-// ---- the page: one scene that fills it, with a hook for tests
-export function startPage() {
+// ---- the page: one scene that fills it
+export function startScene(root) {
   const read = (id) => document.getElementById(id);
-  const viewer = new SceneViewer(read("scene"), {
+  const viewer = new SceneViewer(root, {
     meta: JSON.parse(read("meta").textContent),
     panorama: read("panorama")?.textContent,
     sheet: read("sheet")?.textContent,
