@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from onescene.geometry.trajectories.free_space import free_plan, path_clearance
+from onescene.plots.trajectories import draw_looks
 from onescene.types import Cameras, Gaussians
 
 _CELLS = 220  # of the picture, along a side
@@ -92,10 +93,7 @@ def _draw_path(axis, cameras: Cameras, distance: Tensor, margin_world: float, re
     for k in range(len(places) - 1):
         worst = max(states[k : k + 2], key=list(_COLOURS).index)
         axis.plot(places[k : k + 2, 0], places[k : k + 2, 2], color=_COLOURS[worst], linewidth=3, zorder=4)
-    pose = cameras.world_from_cam[:: max(1, len(cameras) // 12)].cpu()
-    tips = pose[:, :3, 3] + 0.08 * reach * pose[:, :3, 2]
-    for place, tip in zip(pose[:, :3, 3], tips, strict=True):
-        axis.plot([place[0], tip[0]], [place[2], tip[2]], color="0.15", linewidth=1, zorder=5)
+    draw_looks(axis, cameras, ticks=12, length_world=0.08 * reach, color="0.15", linewidth=1, zorder=5)
     counts = {name: states.count(name) / len(states) for name in _COLOURS}
     handles = [Line2D([], [], color=_COLOURS[n], linewidth=3) for n in counts]
     labels = [f"{_MEANING[n]}: {share:.0%}" for n, share in counts.items()]

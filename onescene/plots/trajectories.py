@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -25,16 +27,28 @@ def trajectories_figure(trajectories: Mapping[str, Cameras], *, columns: int = 6
         axis.axis("off")
     for axis, (name, cameras) in zip(axes, trajectories.items(), strict=False):
         place = cameras.world_from_cam[:, :3, 3].cpu()
-        ahead = cameras.world_from_cam[:, :3, 2].cpu()
         reach = max(float(place.abs().max()), 0.2) * 1.4
         axis.plot(place[:, 0], place[:, 2], color="tab:red", linewidth=1.5)
-        step = max(1, len(place) // 8)
-        tips = place + ahead * (0.25 * reach)
-        for i in range(0, len(place), step):
-            axis.plot([place[i, 0], tips[i, 0]], [place[i, 2], tips[i, 2]], color="0.4", linewidth=0.8)
+        draw_looks(axis, cameras, ticks=8, length_world=0.25 * reach, color="0.4", linewidth=0.8)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set_title(f"{name} (±{reach:.2g})", fontsize=8)
     return figure
+
+
+def draw_looks(axis: Axes, cameras: Cameras, *, ticks: int, length_world: float, **style: Any) -> None:
+    """Draws, from above, where some of the cameras look.
+
+    Args:
+        axis: x right, y forward.
+        cameras: A path.
+        ticks: About so many cameras are drawn.
+        length_world: Of a tick [world units].
+        style: As matplotlib's ``plot``.
+    """
+    shown = cameras.world_from_cam[:: max(1, len(cameras) // ticks)].detach().cpu()
+    tips = shown[:, :3, 3] + length_world * shown[:, :3, 2]
+    for place, tip in zip(shown[:, :3, 3], tips, strict=True):
+        axis.plot([place[0], tip[0]], [place[2], tip[2]], **style)
 
 
 def holes_figure(reach_world: Float[Tensor, " n"], share: Float[Tensor, " n"]) -> Figure:
