@@ -12,7 +12,7 @@ from onescene.training.augment import Turn, add_noise, draw_colours
 from onescene.training.batches import draw_batch, draw_sample, shrink_targets
 from onescene.training.geometry_terms import gradient_loss
 from onescene.training.scaffold import TrainConfig, lr_factor, new_state, train_scaffold
-from onescene.training.scaffold_loss import median_offset, outlier_share, scaffold_loss
+from onescene.training.scaffold_loss import LossWeights, median_offset, outlier_share, scaffold_loss
 
 TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
 
@@ -163,6 +163,31 @@ def test_targets_average_the_ground_alone():
     mean, target_sky = shrink_targets(log_distance, sky, 1)
     torch.testing.assert_close(mean, torch.full((1, 1, 2), 2.0))
     assert not target_sky.any()
+
+
+def test_what_is_not_known_is_left_out():
+    nan = math.nan
+    log_distance = torch.tensor([[[1.0, nan, nan, nan], [3.0, nan, nan, nan]]])
+    sky = torch.tensor([[[False, False, True, False], [False, False, True, True]]])
+    mean, target_sky = shrink_targets(log_distance, sky, 1)
+    torch.testing.assert_close(mean, torch.tensor([[[2.0, nan]]]), equal_nan=True)
+    assert target_sky.tolist() == [[[False, True]]]
+    draw = torch.Generator().manual_seed(0)
+    true, sky = torch.randn(1, 16, 32, generator=draw), torch.zeros(1, 16, 32, dtype=torch.bool)
+    holes = true.clone()
+    holes[:, 4:9, 5:20] = nan
+    found = torch.randn(1, 16, 32, generator=draw)
+    other = torch.where(torch.isnan(holes), found + 5, found).requires_grad_()
+    weights = LossWeights(crop=1.0, normal=1.0)
+    losses = []
+    for prediction in (found, other):
+        sky_logit = torch.where(torch.isnan(holes), prediction.detach(), 0.3)  # nor is the sky asked for in the holes
+        seen = ScaffoldPrediction(prediction, sky_logit, torch.zeros(1, 6, 8, 8))
+        losses.append(scaffold_loss(seen, holes, sky, 95, weights))
+    for term in ("aligned", "outlier", "absolute", "silog", "gradient", "sky", "crop", "normal"):
+        torch.testing.assert_close(losses[0][term], losses[1][term])
+    losses[1]["total"].backward()
+    assert bool(torch.isfinite(other.grad).all()) and bool((other.grad[~torch.isnan(holes)] != 0).any())
 
 
 def test_an_empty_data_set_is_refused():

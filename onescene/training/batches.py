@@ -28,7 +28,7 @@ class PanoramaSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """RGB uint8 [H, 2H, 3], distance [m] float32 [H, 2H] and sky bool [H, 2H]."""
+        """RGB uint8 [H, 2H, 3], distance [m] float32 [H, 2H] (NaN where unknown) and sky bool [H, 2H]."""
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class Sample:
     Attributes:
         seen: RGB in [0, 1] as the network gets it, with noise.
         rgb: The same without noise.
-        log_distance: Logarithm of the distance [log m]; anything in the sky.
+        log_distance: Logarithm of the distance [log m]; anything in the sky, NaN where it is unknown.
         sky: Where there is no surface.
         views: Displaced views in [0, 1], in the same colours, or None.
         cameras: Their cameras in the panorama's frame [m], or None.
@@ -61,7 +61,7 @@ class Sample:
 
 
 def load_batch(data: PanoramaSet, index: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """RGB [B, 3, H, 2H] in [0, 1], log distance [log m] [B, H, 2H] (0 in the sky) and sky [B, H, 2H]."""
+    """RGB [B, 3, H, 2H] in [0, 1], log distance [log m] (0 in the sky, NaN where unknown) and sky, both [B, H, 2H]."""
     items = [data[int(i)] for i in index]
     rgb = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2).float() / 255
     sky = torch.from_numpy(np.stack([item[2] for item in items]))
@@ -69,15 +69,20 @@ def load_batch(data: PanoramaSet, index: Sequence[int]) -> tuple[Tensor, Tensor,
     return rgb, torch.where(sky, torch.ones_like(distance), distance).clamp_min(1e-2).log(), sky
 
 
+def known_ground(log_distance: Float[Tensor, "*batch h w"], sky: Bool[Tensor, "*batch h w"]) -> Tensor:
+    """Where there is a surface whose distance is known: a scanner's holes are NaN."""
+    return ~sky & torch.isfinite(log_distance)
+
+
 def shrink_targets(log_distance: Tensor, sky: Tensor, height: int) -> tuple[Tensor, Tensor]:
-    """Averages the log distance of non-sky pixels over each target pixel; sky where most of it is sky."""
+    """Averages the known log distance over each target pixel, NaN where there is none; sky where most of it is sky."""
     factor = log_distance.shape[-2] // height
     if factor <= 1:
         return log_distance, sky
-    ground = (~sky).to(log_distance)[:, None]
-    share = F.avg_pool2d(ground, factor)
-    mean = F.avg_pool2d(log_distance[:, None] * ground, factor) / share.clamp_min(1e-6)
-    return mean[:, 0], share[:, 0] < 0.5
+    known = known_ground(log_distance, sky)
+    total = F.avg_pool2d(torch.where(known, log_distance, torch.zeros_like(log_distance))[:, None], factor)[:, 0]
+    share, sky_share = (F.avg_pool2d(x.to(total)[:, None], factor)[:, 0] for x in (known, sky))
+    return torch.where(share > 0, total / share.clamp_min(1e-6), torch.nan), sky_share > 0.5
 
 
 def _views(packed: PackedViews, count: int, generator: torch.Generator) -> tuple[Tensor, Cameras]:

@@ -16,7 +16,7 @@ from onescene.geometry.cubemap import faces_from_panorama, panorama_from_faces
 from onescene.models.one2scene import One2Scene, One2ScenePrediction
 from onescene.models.scaffold import CubeScaffold, ScaffoldPrediction
 from onescene.models.scaffold.lift import lift_faces
-from onescene.training.batches import Sample
+from onescene.training.batches import Sample, known_ground
 from onescene.types import Gaussians
 
 SKY_LOG_FACTOR = 0.7  # the sky stands twice as far as the farthest true surface [log]
@@ -51,7 +51,7 @@ class TrainedNetwork(Protocol):
 def median_log_ratio(
     log_distance: Float[Tensor, "h w"], true_log: Float[Tensor, "h w"], ground: Bool[Tensor, "h w"]
 ) -> Tensor:
-    """By how much a prediction has to shrink to the truth's median [log], without gradient; 0 where all is sky.
+    """By how much a prediction has to shrink to the truth's median [log], without gradient; 0 where nothing is known.
 
     One image does not tell its scale: views from beside the centre are compared after this; the term ``absolute`` is
     what teaches metres.
@@ -82,7 +82,7 @@ class TrainedCube:
         self, prediction: ScaffoldPrediction, index: int, sample: Sample, true_log: Tensor, sky: Tensor
     ) -> Gaussians:
         """One Gaussian per face pixel, the true sky far away."""
-        log_distance, ground = prediction.log_distance[index], ~sky
+        log_distance, ground = prediction.log_distance[index], known_ground(true_log, sky)
         offset = median_log_ratio(log_distance, true_log, ground)
         far = true_log[ground].amax() + SKY_LOG_FACTOR if bool(ground.any()) else torch.tensor(_LOG_SKY).to(true_log)
         log_distance = torch.where(sky, far, log_distance - offset).clamp(*_LOG_LIMITS)
@@ -118,7 +118,7 @@ class TrainedOne2Scene:
         """The network's own; the scene is scaled as a whole."""
         log_distance = prediction.face_log_distance[index][None, :, None]
         log_distance = panorama_from_faces(log_distance, tuple(true_log.shape), self.fov_deg)[0, 0]
-        scale = (-median_log_ratio(log_distance, true_log, ~sky)).exp()
+        scale = (-median_log_ratio(log_distance, true_log, known_ground(true_log, sky))).exp()
         own = prediction.gaussians(index)
         return replace(own, means=own.means * scale, scales=own.scales * scale)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onescene.geometry.cubemap import faces_from_panorama
 from onescene.metrics import depth_metrics, panorama_depth_metrics, seam_jump
-from onescene.training.batches import PanoramaSet, load_batch, shrink_targets
+from onescene.training.batches import PanoramaSet, known_ground, load_batch, shrink_targets
 from onescene.training.networks import median_log_ratio, trained
 
 NEAR_M = 5.0  # the nearest cap of the rules: a panorama with nothing nearer can not be scored by all of them
@@ -24,7 +24,7 @@ class Compared:
     Attributes:
         rgb: The panoramas in [0, 1].
         distance: Predicted distance, scaled to the truth's median [m].
-        true: True distance [m].
+        true: True distance [m]; NaN where unknown.
         sky: True sky.
     """
 
@@ -56,7 +56,8 @@ def predict_all(network: nn.Module, data: PanoramaSet) -> tuple[Tensor, Tensor, 
 def compare(network: nn.Module, data: PanoramaSet) -> Compared:
     """Predictions at the truth's median distance, beside the truth."""
     rgb, predicted, true_log, sky = predict_all(network, data)
-    shift = [median_log_ratio(p, t, ~s) for p, t, s in zip(predicted, true_log, sky, strict=True)]
+    ground = known_ground(true_log, sky)
+    shift = [median_log_ratio(p, t, g) for p, t, g in zip(predicted, true_log, ground, strict=True)]
     return Compared(rgb, (predicted - torch.stack(shift)[:, None, None]).exp(), true_log.exp(), sky)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from onescene.geometry.cubemap import faces_from_panorama
 from onescene.models.scaffold import ScaffoldPrediction
+from onescene.training.batches import known_ground
 from onescene.training.geometry_terms import crop_loss, gradient_loss, masked_mean, normal_loss
 
 
@@ -70,18 +71,19 @@ def scaffold_loss(
 
     Args:
         prediction: The network's output at the targets' resolution.
-        log_distance: True log distance [log m]; anything where ``sky``.
+        log_distance: True log distance [log m]; anything where ``sky``, NaN where unknown.
         sky: True sky.
         fov_deg: Field of view of the faces [degrees].
         weights: Weight of each term.
     """
-    valid = ~sky
+    valid = known_ground(log_distance, sky)
     mask = valid.to(log_distance)
     error = torch.where(valid, prediction.log_distance - log_distance, torch.zeros_like(log_distance))
     aligned = (error - median_offset(error, valid)[:, None, None]) * mask
     count = mask.sum((1, 2)).clamp_min(1)
     mean, mean_square = (error * mask).sum((1, 2)) / count, (error.square() * mask).sum((1, 2)) / count
     on_faces = faces_from_panorama(prediction.log_distance[:, None], prediction.face_log_distance.shape[-1], fov_deg)
+    sky_error = F.binary_cross_entropy_with_logits(prediction.sky_logit, sky.to(log_distance), reduction="none")
     terms = {
         "aligned": masked_mean(aligned.abs(), mask),
         "absolute": masked_mean(error.abs(), mask),
@@ -89,7 +91,7 @@ def scaffold_loss(
         "silog": (mean_square - 0.85 * mean.square()).clamp_min(1e-6).sqrt().mean(),
         "gradient": gradient_loss(aligned, valid),
         "overlap": (prediction.face_log_distance - on_faces[:, :, 0]).abs().mean(),
-        "sky": F.binary_cross_entropy_with_logits(prediction.sky_logit, sky.to(log_distance)),
+        "sky": masked_mean(sky_error, (valid | sky).to(log_distance)),
     }
     if weights.crop:
         terms["crop"] = crop_loss(prediction.log_distance, log_distance, valid)
