@@ -198,6 +198,10 @@ def test_sliders_make_presets_and_change_keyframes(panel: TrajectoryPanel, tmp_p
     panel.smoothing.value = 2.0
     assert editor.keyframes.smoothing == 2.0
     assert (editor.cameras.world_from_cam - sharp.world_from_cam).abs().max() > 0.01
+    editor.change(smoothing=0.07)
+    panel.smoothing.value = 0.05  # as the browser's slider rounds it
+    assert editor.keyframes.smoothing == 0.07
+    editor.change(smoothing=2.0)
     panel.closed.value = True
     assert editor.keyframes.closed and editor.viewer.keyframes["keyframes"]["closed"]
     panel.file.value = str(tmp_path / "keys.json")

@@ -378,6 +378,29 @@ def test_help_names_the_keys_that_there_are(open_scene) -> None:
     page.wait_for("document.querySelector('.os-info').hidden")
 
 
+def test_on_a_phone_help_is_about_fingers_and_buttons(open_scene) -> None:
+    page = open_scene(random_gaussians(50))
+    page.send("Emulation.setEmulatedMedia", features=[{"name": "pointer", "value": "coarse"}])
+    page.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    try:
+        page = open_scene(random_gaussians(50), (844, 390))
+        page.click(".os-tools [title^=Help]")
+        page.wait_for("!document.querySelector('.os-help').hidden")
+        headings = "[...document.querySelectorAll('.os-help h2')].map((h) => h.textContent)"
+        assert page.evaluate(headings) == ["Touch", "Buttons"]
+        buttons = page.evaluate("document.querySelectorAll('.os-tools button').length")
+        assert page.evaluate("document.querySelectorAll('.os-help dt svg').length") == buttons > 5
+        assert "Back to the start" in page.evaluate("document.querySelector('.os-help').innerText")
+        for part in ("help", "tools"):  # nothing sticks out
+            box = page.evaluate(
+                f"(({{left, right}}) => [left, right])(document.querySelector('.os-{part}').getBoundingClientRect())"
+            )
+            assert box[0] >= 0 and box[1] <= 390, part
+    finally:
+        page.send("Emulation.setEmulatedMedia", features=[])
+        page.send("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
 def test_a_camera_is_copied_in_the_convention_of_the_files(browser: Browser, open_scene, tmp_path) -> None:
     catch = "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
     with browser.prepared(f"if (navigator.clipboard) {catch}"):

@@ -9,6 +9,7 @@ import ipywidgets
 from onescene.geometry.trajectories import TRAJECTORIES
 from onescene.viewer.trajectory_editor import LARGEST_SCALE, TrajectoryEditor
 
+_SMOOTHING_STEP = 0.05
 _NOTE = "Fly in the scene and press K to set keyframes, L to list them."
 
 
@@ -22,7 +23,7 @@ class TrajectoryPanel(ipywidgets.VBox):
         self.frames = ipywidgets.BoundedIntText(len(editor.cameras), min=2, max=2000, description="frames")
         self.scale = slider(1.0, min=0.05, max=LARGEST_SCALE, step=0.05, description="size")
         self.fov = slider(75.0, min=25, max=110, step=1, description="fov [deg]")
-        self.smoothing = slider(0.0, min=0.0, max=5.0, step=0.1, description="smoothing")
+        self.smoothing = slider(0.0, min=0.0, max=5.0, step=_SMOOTHING_STEP, description="smoothing")
         self.closed = ipywidgets.Checkbox(False, description="loop")
         self.margin = slider(editor.margin_world, min=0.0, max=1.0, step=0.05, description="margin")
         self.file = ipywidgets.Text("trajectory.json", description="file")
@@ -75,10 +76,14 @@ class TrajectoryPanel(ipywidgets.VBox):
 
     def set(self, name: str) -> None:
         """A setting of the keyframes has changed; a preset has frames alone."""
-        if self.editor.keyframes is not None:
-            self.editor.change(**{name: getattr(self, name).value})
-        elif name == "frames":
-            self.make_preset()
+        value, keyframes = getattr(self, name).value, self.editor.keyframes
+        if keyframes is None:
+            if name == "frames":
+                self.make_preset()
+            return
+        rounding = _SMOOTHING_STEP / 2 if name == "smoothing" else 0  # the browser's slider sends ours back rounded
+        if abs(value - getattr(keyframes, name)) > rounding:
+            self.editor.change(**{name: value})
 
     def follow(self) -> None:
         """Shows the editor's path."""

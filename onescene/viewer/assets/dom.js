@@ -17,15 +17,20 @@ const ICONS = { // 24 x 24, stroked
   remove: "<path d='M7 7l10 10M17 7L7 17'/>",
 };
 
+// Whether fingers do what elsewhere keys and a mouse do.
+export const byTouch = () => window.matchMedia("(pointer: coarse)").matches;
+
 export function element(parent, tag, className, properties = {}) {
   return parent.appendChild(Object.assign(document.createElement(tag), { className, ...properties }));
 }
 
-export function iconButton(parent, icon, label, run) {
+export const icon = (name) => `<svg viewBox="0 0 24 24" aria-hidden="true">${ICONS[name]}</svg>`;
+
+export function iconButton(parent, name, label, run) {
   const button = element(parent, "button", "os-icon", { type: "button", title: label });
   button.setAttribute("aria-label", label);
-  button.setIcon = (name) => { button.innerHTML = `<svg viewBox="0 0 24 24">${ICONS[name]}</svg>`; };
-  button.setIcon(icon);
+  button.setIcon = (other) => { button.innerHTML = icon(other); };
+  button.setIcon(name);
   button.addEventListener("click", run);
   return button;
 }

@@ -1,6 +1,6 @@
 // What lies over the picture: what is shown, a row of buttons, two sliders, help, short hints.
 
-import { element, iconButton } from "./dom.js";
+import { byTouch, element, icon, iconButton } from "./dom.js";
 
 const LABELS = { // the row of buttons, in this order
   recentre: "Back to the start (R)", orbit: "Walk or orbit (F)", cameras: "Cameras and their pictures (V)",
@@ -67,9 +67,8 @@ export class Overlay {
   }
 
   addLine() {
-    const touch = window.matchMedia("(pointer: coarse)").matches;
     this.line = element(this.root, "div", "os-line");
-    for (const [key, meaning] of touch ? LINE_TOUCH : LINE) {
+    for (const [key, meaning] of byTouch() ? LINE_TOUCH : LINE) {
       const item = element(this.line, "span", "");
       element(item, "b", "", { textContent: key });
       item.append(` ${meaning}`);
@@ -108,14 +107,23 @@ export class Overlay {
     this.help.setAttribute("role", "dialog");
     this.help.setAttribute("aria-label", "Help");
     iconButton(this.help, "remove", "Close (H)", () => this.toggleHelp());
-    for (const [heading, rows] of Object.entries(HELP)) {
-      const section = element(this.help, "section", "");
-      element(section, "h2", "", { textContent: heading });
-      const list = element(section, "dl", "");
-      for (const [keys, meaning] of rows.filter(([, , name]) => has(name))) {
-        element(list, "dt", "", { textContent: keys });
+    const section = (heading, rows) => {
+      const part = element(this.help, "section", "");
+      element(part, "h2", "", { textContent: heading });
+      const list = element(part, "dl", "");
+      for (const [term, meaning] of rows) {
+        list.append(term);
         element(list, "dd", "", { textContent: meaning });
       }
+    };
+    const term = (properties) => Object.assign(document.createElement("dt"), properties);
+    for (const [heading, rows] of Object.entries(HELP)) {
+      if (byTouch() && heading !== "Touch") continue; // no keys: the buttons are named instead
+      section(heading, rows.filter(([, , name]) => has(name)).map(([keys, meaning]) => [term({ textContent: keys }), meaning]));
+    }
+    if (byTouch()) {
+      section("Buttons", Object.keys(this.buttons).map((name) =>
+        [term({ innerHTML: icon(name) }), LABELS[name].replace(/ \(.\)$/, "")]));
     }
   }
 

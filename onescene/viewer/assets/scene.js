@@ -2,6 +2,7 @@
 
 import { Camera, Controls, DEGREE, clamp, distanceBetween, statesFromJSON } from "./camera.js";
 import { listen, makeCommands } from "./commands.js";
+import { byTouch } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { FrustaPass } from "./frusta.js";
 import { Layers } from "./layers.js";
@@ -229,7 +230,9 @@ export class SceneViewer {
     this.reporting ??= setTimeout(() => { this.reporting = null; this.report(); }, REPORT_MS);
     const away = Math.min(...this.known.map((point) => distanceBetween(point, this.camera.position)));
     const left = away > LEAVING * this.meta.radius;
-    if (left && !this.left) this.overlay.hint("The photo shows less from here. R brings you back.");
+    if (left && !this.left && !this.controls.flight) {
+      this.overlay.hint(`The photo shows less from here.${byTouch() ? "" : " R brings you back."}`);
+    }
     this.left = left;
   }
 
