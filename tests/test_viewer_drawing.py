@@ -144,6 +144,8 @@ def test_slow_machines_draw_less_while_moving_and_all_at_rest(open_scene) -> Non
     slow = f"(() => {{ const p = {pace}; for (let k = 0; k < 4; k++) {{ p.measure(2); p.next(true); }} return p; }})()"
     assert page.evaluate(f"{slow}.next(true)") == {"quality": 0.5, "stride": 8}
     assert page.evaluate(f"{slow}.next(false)") == {"quality": 1, "stride": 1}
+    sizes = "new Set(Array.from({ length: 200 }, () => { p.measure(0.016); return p.next(true).quality; })).size"
+    assert page.evaluate(f"(() => {{ const p = {slow}; return {sizes}; }})()") <= 5  # a new size costs a pause
     quick = f"(() => {{ const p = {slow}; for (let k = 0; k < 200; k++) {{ p.measure(0.016); p.next(true); }}"
     assert page.evaluate(f"{quick} return p.next(true); }})()") == {"quality": 1, "stride": 1}
 

@@ -3,9 +3,10 @@
 const SLOW_FRAME = 0.045, FAST_FRAME = 0.02; // seconds
 const LEAST_QUALITY = 0.5; // pixels per pixel, along each side
 const MAX_STRIDE = 8; // at least every eighth Gaussian
+const CALM_FRAMES = 12; // fast ones, before more is drawn: a canvas of another size makes the page wait for the card
 
 export class Pace {
-  constructor() { Object.assign(this, { quality: 1, stride: 1, frameSeconds: FAST_FRAME }); }
+  constructor() { Object.assign(this, { quality: 1, stride: 1, calm: 0, frameSeconds: FAST_FRAME }); }
 
   // A frame that was drawn took so long.
   measure(seconds) { this.frameSeconds += 0.3 * (seconds - this.frameSeconds); }
@@ -17,10 +18,10 @@ export class Pace {
       const excess = this.frameSeconds / SLOW_FRAME;
       if (this.quality > LEAST_QUALITY) this.quality = Math.max(LEAST_QUALITY, this.quality / Math.sqrt(excess));
       else this.stride = Math.min(MAX_STRIDE, this.stride * (excess > 3 ? 4 : 2));
-      this.frameSeconds = FAST_FRAME; // measured anew
-    } else if (this.frameSeconds < FAST_FRAME) {
+      Object.assign(this, { calm: 0, frameSeconds: FAST_FRAME }); // measured anew
+    } else if (this.frameSeconds < FAST_FRAME && ++this.calm === CALM_FRAMES) {
       if (this.quality === 1 && this.stride > 1) this.stride /= 2;
-      this.quality = Math.min(1, this.quality * 1.02);
+      Object.assign(this, { calm: 0, quality: Math.min(1, this.quality * 1.25) });
     }
     return { quality: this.quality, stride: this.stride };
   }
