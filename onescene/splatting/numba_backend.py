@@ -23,6 +23,7 @@ from onescene.types import Cameras, Gaussians
 SHARE = 8192  # Gaussians projected by one task
 ORDER_SHARE = 16384  # ellipses binned by one task
 FLOAT_MAX = float(np.finfo(np.float32).max)
+CHANNELS = (slice(0, 3), 3, 4)  # colour, depth_z and alpha in the image that the kernels fill
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class _View:
     boxes: np.ndarray  # [N, 4] tiles touched: left, top, right, bottom
     ids: np.ndarray  # [N] the Gaussian of each record
     counts: np.ndarray  # [shares]
-    order: np.ndarray  # [visible, 2] records front to back, and the bits of their depths
     offsets: np.ndarray  # [tiles + 1] first list entry of each tile
     lists: np.ndarray  # [pairs] records of tile 0, of tile 1 and so on, each front to back
 
@@ -87,6 +87,11 @@ def _tiles(hw: Sequence[int]) -> tuple[int, int]:
     return -(-hw[0] // at.TILE), -(-hw[1] // at.TILE)
 
 
+def _starts(shares: int) -> np.ndarray:
+    """First record of each share."""
+    return np.arange(shares) * SHARE
+
+
 def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.ndarray) -> _View:
     """Runs the forward kernels for one camera; fills ``image`` [5, H, W]."""
     n = len(scene[0])
@@ -102,7 +107,7 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
     run_shares(project, shares)
     visible = int(counts.sum())
     order, spare = np.empty((visible, 2), np.uint32), np.empty((visible, 2), np.uint32)
-    numba_tiles.depth_order(keys.view(np.uint32), np.arange(shares) * SHARE, counts, order, spare)
+    numba_tiles.depth_order(keys.view(np.uint32), _starts(shares), counts, order, spare)
     tiles_y, tiles_x = _tiles(image.shape[1:])
     offsets, lists = _tile_lists(order, boxes, tiles_y, tiles_x)
 
@@ -110,7 +115,7 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
         numba_blend.blend(row * tiles_x, (row + 1) * tiles_x, tiles_x, offsets, lists, records, image)
 
     run_shares(blend, tiles_y)
-    return _View(camera, records, boxes, ids, counts, order, offsets, lists)
+    return _View(camera, records, boxes, ids, counts, offsets, lists)
 
 
 def _tile_lists(order: np.ndarray, boxes: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +144,7 @@ def _backward_view(
     """Adds to ``grads`` what one camera's image and its gradient give."""
     tiles_y, tiles_x = _tiles(images[0].shape[1:])
     base = np.empty(len(scene[0]), np.int64)
-    numba_backward.first_rows(view.order, view.boxes, base)
+    numba_backward.first_rows(_starts(len(view.counts)), view.counts, view.boxes, base)
     rows = np.empty((len(view.lists), at.SUMS), np.float32)
     bins, seen = (view.offsets, view.lists), (view.records, view.boxes, base)
 
@@ -160,27 +165,34 @@ def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
 
 
 class _Splat(torch.autograd.Function):
-    """Joins the kernels to autograd: five Gaussian tensors in, the images [V, 5, H, W] out."""
+    """Joins the kernels to autograd: five Gaussian tensors in, colour, depth and alpha out."""
 
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, sh, cameras, hw):
         scene = _arrays((means, quats, scales, opacities, sh))
-        out = torch.empty(len(cameras), 5, *hw)
-        views = [_forward_view(scene, camera, image) for camera, image in zip(cameras, out.numpy(), strict=True)]
+        image = np.empty((len(cameras), 5, *hw), np.float32)
+        views = [_forward_view(scene, camera, plane) for camera, plane in zip(cameras, image, strict=True)]
+        # three tensors in one memory, none a view of another: nobody has to put their gradients together
+        parts = tuple(torch.from_numpy(image[:, channels]) for channels in CHANNELS)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(means, quats, scales, opacities, sh, out)
-            ctx.views = views
-        return out
+            ctx.save_for_backward(means, quats, scales, opacities, sh, *parts)
+            ctx.image, ctx.views = image, views
+            ctx.set_materialize_grads(False)
+        return parts
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
-        *scene, images, grad_images = _arrays((*ctx.saved_tensors, grad))
+    def backward(ctx, *parts):
+        scene = _arrays(ctx.saved_tensors[:5])  # torch refuses here if an image was changed meanwhile
+        grad_image = np.zeros_like(ctx.image)
+        for channels, part in zip(CHANNELS, parts, strict=True):
+            if part is not None:
+                grad_image[:, channels] = part.detach().numpy()
         # one allocation: five smaller ones would go back to the system and be faulted in anew with every call
         slab = torch.zeros(sum(array.size for array in scene))
         grads = tuple(g.view(a.shape) for g, a in zip(slab.split([a.size for a in scene]), scene, strict=True))
         for i, view in enumerate(ctx.views):
-            _backward_view(tuple(scene), view, (images[i], grad_images[i]), _arrays(grads))
+            _backward_view(scene, view, (ctx.image[i], grad_image[i]), _arrays(grads))
         return (*grads, None, None)
 
 
@@ -196,5 +208,4 @@ def render_numba(
     g = gaussians
     cam_from_world, K = cameras.cam_from_world.double().numpy(), cameras.K.double().numpy()
     flat = [camera_array(m, k, cameras.hw, near, far) for m, k in zip(cam_from_world, K, strict=True)]
-    out = _Splat.apply(g.means, g.quats, g.scales, g.opacities, g.sh, flat, cameras.hw)
-    return out[:, :3], out[:, 3], out[:, 4]
+    return _Splat.apply(g.means, g.quats, g.scales, g.opacities, g.sh, flat, cameras.hw)

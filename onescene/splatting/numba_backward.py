@@ -13,13 +13,16 @@ from onescene.splatting.numba_project import half_ellipse, jacobian_rows, rotati
 
 
 @kernel
-def first_rows(order, boxes, base):
-    """Gives each ellipse as many rows as it touches tiles; ``base`` holds its first row."""
+def first_rows(starts, counts, boxes, base):
+    """Gives each ellipse as many rows as it touches tiles; ``base`` holds its first row.
+
+    In the order of the records, in which ``project_backward`` reads them.
+    """
     row = 0
-    for j in range(len(order)):
-        record = order[j, 0]
-        base[record] = row
-        row += (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
+    for share in range(len(counts)):
+        for record in range(starts[share], starts[share] + counts[share]):
+            base[record] = row
+            row += (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
 
 
 @kernel

@@ -20,9 +20,9 @@ from onescene.splatting.numba_compile import kernel
 
 
 @kernel
-def rows_of(rec, r, x, y, width):
-    """The rows that ellipse r, centred at (x, y), touches in columns 0..width-1: first, and one past the last."""
-    left, right = at.HALF - x, width - at.HALF - x
+def rows_of(rec, r, x, y):
+    """The rows that ellipse r, centred at (x, y), touches in a strip from (0, 0) on: first, and one past the last."""
+    left, right = at.HALF - x, np.float32(at.STRIP - 0.5) - x
     low_x, high_x = min(max(-rec[r, at.TOP], left), right), min(max(rec[r, at.TOP], left), right)
     low_square = rec[r, at.CAP] - rec[r, at.BEND] * low_x * low_x
     high_square = rec[r, at.CAP] - rec[r, at.BEND] * high_x * high_x
@@ -45,6 +45,22 @@ def falloff(t):
 
 
 @kernel
+def blocks_of(rec, r, left, top, strip):
+    """The blocks of a tile that ellipse r touches in one of its strips: first, and one past the last.
+
+    Args:
+        rec: Records.
+        r: Which record.
+        left: First column of the tile.
+        top: Its first row.
+        strip: Which strip.
+    """
+    low, high = rows_of(rec, r, rec[r, at.X] - left - np.float32(strip * at.STRIP), rec[r, at.Y] - top)
+    first = strip * at.BLOCKS + (low >> 1)
+    return first, strip * at.BLOCKS + ((high + 1) >> 1) if high > low else first
+
+
+@kernel
 def list_work(rec, members, left, top, work):
     """Lists the blocks of a tile that some ellipses touch, ellipse by ellipse; returns their number.
 
@@ -58,23 +74,32 @@ def list_work(rec, members, left, top, work):
     count = 0
     for j in range(len(members)):
         r = members[j]
-        x, y = rec[r, at.X] - left, rec[r, at.Y] - top
         for strip in range(at.TILE // at.STRIP):
-            low, high = rows_of(rec, r, x - np.float32(strip * at.STRIP), y, np.float32(at.STRIP))
-            first = low >> 1
-            entry = np.int64(r) * at.BLOCK + strip * at.BLOCKS + first
+            first, last = blocks_of(rec, r, left, top, strip)
+            entry = np.int64(r) * at.BLOCK + first
             for k in range(np.uintp(at.BLOCKS)):
                 work[np.uintp(count) + k] = entry + np.int64(k)
-            count += ((high + 1) >> 1) - first if high > low else 0
+            count += last - first
     return count
 
 
 @kernel
-def blend_block(planes, rec, r, first):
-    """Adds ellipse r to the 16 pixels of the planes from ``first`` on.
+def let_through(planes, p, alpha):
+    """Takes an ellipse's share of a pixel's light: the light that falls on it, and its weight in the pixel.
 
     A finished pixel keeps its light with a minus sign: no further ellipse passes the test against LIGHT_MIN.
     """
+    light = planes[np.uintp(at.LIGHT) + p]
+    weight = alpha * light
+    left = light - weight
+    stop = left <= at.LIGHT_MIN
+    planes[np.uintp(at.LIGHT) + p] = -abs(light) if stop else left
+    return light, at.ZERO if stop else weight
+
+
+@kernel
+def blend_block(planes, rec, r, first):
+    """Adds ellipse r to the 16 pixels of the planes from ``first`` on."""
     x, y, xx, xy, yy = rec[r, at.X], rec[r, at.Y], rec[r, at.XX], rec[r, at.XY], rec[r, at.YY]
     red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
     fade = rec[r, at.FADE]
@@ -84,12 +109,7 @@ def blend_block(planes, rec, r, first):
         t = dx * (xx * dx + xy * dy) + (yy * dy * dy + fade)
         alpha = min(falloff(t), at.ALPHA_MAX)
         alpha = alpha if t <= at.FAINTEST else at.ZERO
-        light = planes[np.uintp(at.LIGHT) + p]
-        weight = alpha * light
-        left = light - weight
-        stop = left <= at.LIGHT_MIN
-        weight = at.ZERO if stop else weight
-        planes[np.uintp(at.LIGHT) + p] = -abs(light) if stop else left
+        _, weight = let_through(planes, p, alpha)
         planes[np.uintp(at.OUT) + p] += weight * red
         planes[np.uintp(at.OUT + at.AREA) + p] += weight * green
         planes[np.uintp(at.OUT + 2 * at.AREA) + p] += weight * blue
@@ -113,7 +133,6 @@ def start_planes(planes, left, top):
         planes[at.COLUMN + p] = np.float32(left + column) + at.HALF
         planes[at.ROW + p] = np.float32(top + p % at.STRIP_AREA // at.STRIP) + at.HALF
     planes[at.LIGHT : at.OUT] = at.ONE
-    planes[at.OUT : at.PLANES] = at.ZERO
 
 
 @kernel
@@ -138,6 +157,7 @@ def blend(first, last, tiles_x, offsets, lists, records, image):
     for tile in range(first, last):
         left, top = (tile % tiles_x) * at.TILE, (tile // tiles_x) * at.TILE
         start_planes(planes, left, top)
+        planes[at.OUT : at.PLANES] = at.ZERO
         for j in range(offsets[tile], offsets[tile + 1], at.WORK):
             members = lists[j : min(j + at.WORK, offsets[tile + 1])]
             for i in range(list_work(records, members, np.float32(left), np.float32(top), work)):
@@ -153,50 +173,37 @@ def blend(first, last, tiles_x, offsets, lists, records, image):
 
 
 @kernel
-def new_planes_backward():
-    """Planes for one tile at a time; the first two hold the pixel centres within the tile, row by row."""
-    planes = np.empty(at.PLANES_BACKWARD, np.float32)
-    for p in range(at.AREA):
-        planes[at.COLUMN + p] = np.float32(p % at.TILE) + at.HALF
-        planes[at.ROW + p] = np.float32(p // at.TILE) + at.HALF
-    return planes
-
-
-@kernel
 def start_planes_backward(planes, image, grad, left, top):
-    """Loads a tile: full light, the gradients, and their product with the finished image."""
+    """Places a tile with the gradients of its pixels and their product with the finished image."""
     height, width = image.shape[1], image.shape[2]
+    start_planes(planes, left, top)
     for p in range(at.AREA):
-        column, row = p % at.TILE, p // at.TILE
-        planes[at.LIGHT + p] = at.ONE
+        column, row = np.int64(planes[at.COLUMN + p]), np.int64(planes[at.ROW + p])
         rest = at.ZERO
-        inside = left + column < width and top + row < height
         for channel in range(5):
-            value = grad[channel, top + row, left + column] if inside else at.ZERO
+            value = grad[channel, row, column] if column < width and row < height else at.ZERO
             planes[at.GRAD + channel * at.AREA + p] = value
-            if inside:
-                rest += value * image[channel, top + row, left + column]
+            if value != at.ZERO:
+                rest += value * image[channel, row, column]
         planes[at.REST + p] = rest
 
 
 @kernel
-def list_spans(rec, members, corner, spans):
-    """The rows of the tile that each of some ellipses touches, found ahead so that no loop waits for them."""
+def list_spans(rec, members, left, top, spans):
+    """The pixels of the planes that some ellipses touch in each strip, found ahead so that no loop waits for them."""
     for j in range(len(members)):
-        r = members[j]
-        x, y = rec[r, at.X] - corner[0], rec[r, at.Y] - corner[1]
-        spans[j, 0], spans[j, 1] = rows_of(rec, r, x, y, np.float32(at.TILE))
+        for strip in range(at.TILE // at.STRIP):
+            first, last = blocks_of(rec, members[j], left, top, strip)
+            spans[j, strip, 0], spans[j, strip, 1] = first * at.BLOCK, last * at.BLOCK
 
 
 @kernel
-def blend_one_backward(planes, rec, r, corner, span, rows, row):
-    """Passes ellipse r through the tile as ``blend_block`` does and writes what it collects into its row."""
-    low, high = span
+def blend_one_backward(planes, rec, r, begin, end, rows, row):
+    """Passes ellipse r through pixels begin..end-1 as ``blend_block`` does and adds what it collects to its row."""
     xx, xy, yy = rec[r, at.XX], rec[r, at.XY] * at.HALF, rec[r, at.YY]
     opacity, fade = rec[r, at.OPACITY], rec[r, at.FADE]
     red, green, blue, depth = rec[r, at.RED], rec[r, at.GREEN], rec[r, at.BLUE], rec[r, at.DEPTH]
-    x, y = rec[r, at.X] - corner[0], rec[r, at.Y] - corner[1]
-    begin, end = np.uintp(low * at.TILE), np.uintp(high * at.TILE)
+    x, y = rec[r, at.X], rec[r, at.Y]
     for p in range(begin, end):  # a loop of its own: half as long a chain of operations keeps the processor busier
         dx, dy = planes[np.uintp(at.COLUMN) + p] - x, planes[np.uintp(at.ROW) + p] - y
         t = dx * (xx * dx + at.TWO * xy * dy) + (yy * dy * dy + fade)
@@ -207,12 +214,7 @@ def blend_one_backward(planes, rec, r, corner, span, rows, row):
         u, v = xx * dx + xy * dy, xy * dx + yy * dy  # conic times offset, a sixteenth of it
         raw = planes[np.uintp(at.RAW) + p]
         alpha = min(raw, at.ALPHA_MAX)
-        light = planes[np.uintp(at.LIGHT) + p]
-        weight = alpha * light
-        left = light - weight
-        stop = left <= at.LIGHT_MIN
-        weight = at.ZERO if stop else weight
-        planes[np.uintp(at.LIGHT) + p] = -abs(light) if stop else left
+        light, weight = let_through(planes, p, alpha)
         grad_red, grad_green = planes[np.uintp(at.GRAD) + p], planes[np.uintp(at.GRAD + at.AREA) + p]
         grad_blue, grad_depth = planes[np.uintp(at.GRAD + 2 * at.AREA) + p], planes[np.uintp(at.GRAD + 3 * at.AREA) + p]
         value = red * grad_red + green * grad_green + blue * grad_blue + depth * grad_depth
@@ -234,9 +236,16 @@ def blend_one_backward(planes, rec, r, corner, span, rows, row):
         s7 += weight * grad_green
         s8 += weight * grad_blue
         s9 += weight * grad_depth
-    rows[row, 0], rows[row, 1] = s0 * at.SIXTEEN, s1 * at.SIXTEEN
-    rows[row, 2], rows[row, 3], rows[row, 4] = s2 * at.SIXTEEN**2, s3 * at.SIXTEEN**2, s4 * at.SIXTEEN**2
-    rows[row, 5], rows[row, 6], rows[row, 7], rows[row, 8], rows[row, 9] = s5 / opacity, s6, s7, s8, s9
+    rows[row, 0] += s0 * at.SIXTEEN
+    rows[row, 1] += s1 * at.SIXTEEN
+    rows[row, 2] += s2 * at.SIXTEEN**2
+    rows[row, 3] += s3 * at.SIXTEEN**2
+    rows[row, 4] += s4 * at.SIXTEEN**2
+    rows[row, 5] += s5 / opacity
+    rows[row, 6] += s6
+    rows[row, 7] += s7
+    rows[row, 8] += s8
+    rows[row, 9] += s9
 
 
 @kernel
@@ -255,22 +264,23 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
     offsets, lists = bins
     records, boxes, base = seen
     image, grad = images
-    planes, spans = new_planes_backward(), np.empty((at.WORK, 2), np.int64)
+    planes, spans = np.empty(at.PLANES_BACKWARD, np.float32), np.empty((at.WORK, at.TILE // at.STRIP, 2), np.uintp)
     for tile in range(first, last):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         left, top = tile_x * at.TILE, tile_y * at.TILE
         start_planes_backward(planes, image, grad, left, top)
-        corner = np.float32(left), np.float32(top)
         dark = False
         for j in range(offsets[tile], offsets[tile + 1]):
             within = (j - offsets[tile]) % at.WORK
             if within == 0 and not dark:
                 dark = is_dark(planes)
-                list_spans(records, lists[j : min(j + at.WORK, offsets[tile + 1])], corner, spans)
+                members = lists[j : min(j + at.WORK, offsets[tile + 1])]
+                list_spans(records, members, np.float32(left), np.float32(top), spans)
             r = lists[j]
             row = base[r] + (tile_y - boxes[r, 1]) * (boxes[r, 2] - boxes[r, 0]) + tile_x - boxes[r, 0]
-            if dark:
-                for k in range(at.SUMS):
-                    rows[row, k] = at.ZERO
-                continue
-            blend_one_backward(planes, records, r, corner, (spans[within, 0], spans[within, 1]), rows, row)
+            for k in range(at.SUMS):
+                rows[row, k] = at.ZERO
+            for strip in range(0 if dark else at.TILE // at.STRIP):
+                begin, end = spans[within, strip, 0], spans[within, strip, 1]
+                if begin < end:
+                    blend_one_backward(planes, records, r, begin, end, rows, row)
