@@ -261,6 +261,7 @@ def bad(tmp_path) -> Path:
     make_photo(folder / "small.png", (40, 63))
     make_photo(folder / "square.png", (128, 128))
     (folder / "folder.png").mkdir()
+    np.save(folder / "complex.npy", np.ones((4, 8), complex))
     (folder / "typo.yaml").write_text("face_pix: 48\n")
     return folder
 
@@ -323,6 +324,9 @@ def test_a_wrong_flag_is_refused(bad, capsys, monkeypatch, more, words):
         (["rum"], "No such command 'rum'"),
         (["run"], "--out"),
         (["run", "--out", "x"], "needs a PHOTO"),
+        (["run", "good.jpg", "--out", ""], "'--out': it must name a folder, got an empty text"),
+        (["render", "none.ply", "--cameras", "c.json", "--out", " "], "'--out': it must name a folder"),
+        (["export", "", "--format", "ply"], "'DIR': it must name a folder"),
         (["views", "none"], "no such folder: none"),
         (["views", "."], "no scaffold in ."),
         (["views", ".", "--cameras", "c.json", "--frames", "3"], "exclude each other"),
@@ -334,6 +338,9 @@ def test_a_wrong_flag_is_refused(bad, capsys, monkeypatch, more, words):
         (["evaluate", "depth", "good.jpg", "good.jpg"], "not a .npy file"),
         (["evaluate", "images", "none", "none"], "no such folder: none"),
         (["data", "rooms", "--out", "x", "--count", "0"], "count must be >= 1, got 0"),
+        (["data", "rooms", "--out", "x", "--count", "1", "--height", "-4"], "height must be >= 16, got -4"),
+        (["data", "maps", "--packs", ".", "--out", "x", "--height", "8"], "hw must be a height >= 16"),
+        (["evaluate", "depth", "complex.npy", "complex.npy"], "complex.npy must hold real numbers of shape"),
         (["data", "maps", "--packs", "none", "--out", "x"], "none"),
         (["data", "maps", "--packs", ".", "--out", "x", "--split", "tst"], "split must be one of"),
         (["view", "."], r"nothing to show in \.: run `onescene run PHOTO"),

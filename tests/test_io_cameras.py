@@ -248,7 +248,7 @@ def test_the_motion_of_the_world_is_taken_back_when_asked(tmp_path):
         (transforms(fl_x=10**400), "fl_x must be finite"),
         (transforms(fl_x=-50.0), "camera 0 must have positive focal lengths"),
         (transforms(fl_x=0), "camera 0 must have positive focal lengths"),
-        (transforms(w=None), "names no image size"),
+        (transforms(w=None), "names no image size: add w and h to it"),
         (transforms(w=64.5), "must be whole pixels"),
         (transforms(w=0), "image sides must be 1 to"),
         (transforms(h=10**9), "image sides must be 1 to"),

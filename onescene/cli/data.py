@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from onescene.cli.options import Out
+
 group = typer.Typer(help="Make data with depth.", no_args_is_help=True)
-Out = Annotated[Path, typer.Option(help="Folder to write into; what is there is kept.")]
 Height = Annotated[int, typer.Option(help="Height of the panoramas [pixels].")]
 _SHOWN_SKIPPED = 10
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]

@@ -132,8 +132,8 @@ def _read_map(path: Path):
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"not a .npy file of numbers: {path}") from error
-    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
-        raise ValueError(f"{path} must hold numbers of shape [H, W] or [N, H, W]")
+    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} must hold real numbers of shape [H, W] or [N, H, W]")
     return torch.from_numpy(array.astype(np.float64))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from onescene.cli.options import Out, RunFolder
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -15,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+    folder: RunFolder,
     format: Annotated[
         str,
         typer.Option(
@@ -52,10 +54,10 @@ def export(
 def render(
     gaussians: Annotated[Path, typer.Argument(help="A Gaussian file: .ply, .splat, .spz, .sog, .glb.")],
     cameras: Annotated[Path, typer.Option(help="Camera file (transforms.json).")],
-    out: Annotated[Path, typer.Option(help="Folder for NNN.png; made if need be.")],
+    out: Out,
     backend: Annotated[str, typer.Option(help="auto, numba, gsplat or torch.")] = "auto",
 ) -> int:
-    """Render a Gaussian file from given cameras, over black."""
+    """Render a Gaussian file from given cameras, over black: NNN.png."""
     from onescene.io import load_cameras, load_gaussians
     from onescene.pipeline.layout import view_name
     from onescene.pipeline.pictures import write_pictures
@@ -71,7 +73,7 @@ def render(
     return 0
 
 
-def view(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]) -> int:
+def view(folder: RunFolder) -> int:
     """Open DIR in the browser: scene, scaffold and panorama, cameras with their pictures, keyframes; offline."""
     import webbrowser
 

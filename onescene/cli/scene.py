@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from onescene.cli.options import Out, RunFolder
+
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo: JPEG, PNG, TIFF, WebP, ...")]
-Out = Annotated[Path, typer.Option(help="Folder to write into; made if need be.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 FovDeg = Annotated[float | None, typer.Option(help="Field of view of the photo's long side [degrees].")]
 Trajectory = Annotated[str | None, typer.Option(metavar="NAME[,NAME...]", help="Ways of the camera.")]
 Frames = Annotated[int | None, typer.Option(help="Views along each way.")]
@@ -78,7 +78,7 @@ def scaffold(
 
 def views(
     ctx: typer.Context,
-    folder: Folder,
+    folder: RunFolder,
     cameras: Annotated[Path | None, typer.Option(help="Camera file (transforms.json).")] = None,
     trajectory: Trajectory = None,
     frames: Frames = None,
@@ -97,7 +97,7 @@ def views(
 
 def refine(
     ctx: typer.Context,
-    folder: Folder,
+    folder: RunFolder,
     steps: Annotated[int | None, typer.Option(help="Steps of the fit, one view each.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Rates and losses by name: small, true-views, matrix-3d, world-recipe.")

@@ -25,6 +25,7 @@ from numpy import ndarray
 from onescene.data.splits import check_split, split_of
 
 MIN_DISTANCE_M, MAX_DISTANCE_M = 0.05, 1000.0
+MIN_HEIGHT = 16  # rows of a panorama
 CODES = 65534  # 1 to 65535; 0 is the sky
 INDEX_NAME = "index.json"
 
@@ -90,6 +91,12 @@ def decode_panorama(arrays: Mapping[str, ndarray], index: int) -> tuple[ndarray,
     if "unknown" in arrays:
         distance[arrays["unknown"][index]] = np.nan
     return distance, code == 0
+
+
+def check_height(height: int) -> None:
+    """Raises ValueError where panoramas are too low to show anything."""
+    if height < MIN_HEIGHT:
+        raise ValueError(f"height must be >= {MIN_HEIGHT}, got {height}")
 
 
 def check_out_dir(out_dir: str | Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onescene.data.panoramas import decode_panorama, list_maps, read_arrays
+from onescene.data.panoramas import check_height, decode_panorama, list_maps, read_arrays
 from onescene.data.rooms import render_panorama, sample_room
 
 Item = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -54,11 +54,15 @@ class RoomSet:
         count: Number of rooms.
         hw: Size of the panoramas [pixels].
         seed: The rooms' seeds are ``seed * 100_000 + i``.
+
+    Raises:
+        ValueError: ``count`` < 1, or panoramas too low to show anything.
     """
 
     def __init__(self, count: int, hw: tuple[int, int] = (192, 384), seed: int = 0) -> None:
         if count < 1:
             raise ValueError(f"count must be >= 1, got {count}")
+        check_height(hw[0])
         self.count, self.hw, self.seed = count, hw, seed
         self._kept: dict[int, Item] = {}
 

@@ -138,7 +138,7 @@ def _size(values: dict[str, Any], hw: tuple[int, int] | None, subject: str) -> t
     """Height and width, from the file or else from the caller."""
     if "w" not in values or "h" not in values:
         if hw is None:
-            raise ValueError(f"{subject} names no image size: w and h are missing, pass hw")
+            raise ValueError(f"{subject} names no image size: add w and h to it, or pass hw")
         return int(hw[0]), int(hw[1])
     height, width = _number(values, "h", subject), _number(values, "w", subject)
     if height != int(height) or width != int(width):

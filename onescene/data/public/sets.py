@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from onescene.data.panoramas import check_height
 from onescene.data.public.sources import source_named
 from onescene.data.sets import Item
 from onescene.data.splits import check_split
@@ -37,8 +38,7 @@ class PublicSet:
         self.source, self.root, self.height = source_named(dataset), Path(root), height
         if split is not None:
             check_split(split)
-        if height < 16:
-            raise ValueError(f"height must be >= 16, got {height}")
+        check_height(height)
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder: {root}")
         found = list(self.source.frames(self.root))
