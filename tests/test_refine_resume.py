@@ -14,6 +14,7 @@ from onescene.stages import refine
 
 EVERYTHING = refine.RefineConfig(
     **{"steps": 24, "check_every": 5, "hold_out": 0.25, "exposure": "affine", "depth_weight": 0.1},
+    lr_distance=0.01,
     distortion=refine.DistortionConfig(),
     default=refine.DefaultConfig(refine_every=4, refine_stop=0.9, reset_every=10),
     mcmc=refine.McmcConfig(refine_every=4, refine_stop=0.9),

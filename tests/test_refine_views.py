@@ -228,6 +228,7 @@ def test_bad_supervision():
         ({"hold_out": 1.0}, r"hold_out must lie in \[0, 1\)"),
         ({"depth_weight": -1.0}, "depth_weight must be >= 0"),
         ({"patience": -1}, "patience must be >= 0"),
+        ({"lr_distance": -1.0}, "lr_distance must be >= 0"),
     ],
 )
 def test_bad_settings(setting, words):

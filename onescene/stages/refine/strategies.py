@@ -221,7 +221,7 @@ class McmcStrategy(NoStrategy):
         gate = torch.sigmoid(-100 * (now.opacities - self.config.min_opacity))
         noise = torch.randn(now.means.shape, generator=generator).to(now.means) * gate[:, None]
         shift = (axes @ (axes.transpose(1, 2) @ noise[..., None]))[..., 0] * self.config.noise * rate / self.extent
-        free.adam["offsets"].parameter[faint] += shift / free.base["size"][faint]
+        free.adam["offsets"].parameter[faint] += shift / free.reach()[faint]
 
 
 def draw(chances: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Tensor:
