@@ -182,7 +182,6 @@ def test_a_missing_input_and_a_file_in_the_way_are_named(step, out, tmp_path):
 
 
 HOLD = """
-import subprocess
 import sys
 from onescene.pipeline.workspace import open_workspace
 with open_workspace(sys.argv[1]):
