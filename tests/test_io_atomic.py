@@ -57,10 +57,10 @@ def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
 
 
 class FullDisk:
-    """A file whose disk takes five bytes."""
+    """A file of which the disk, or the file system, takes five bytes."""
 
-    def __init__(self, file):
-        self.file = file
+    def __init__(self, file, number):
+        self.file, self.number = file, number
 
     def __enter__(self):
         return self
@@ -70,17 +70,21 @@ class FullDisk:
 
     def write(self, data):
         self.file.write(bytes(data)[:5])
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(self.number, os.strerror(self.number))
 
 
-def test_a_disk_that_fills_up(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EFBIG, "the file would be larger than the system allows")],
+)
+def test_a_disk_that_fills_up(tmp_path, monkeypatch, number, sentence):
     target = tmp_path / "gaussians.ply"
     target.write_bytes(b"old")
     real = open
-    monkeypatch.setattr(atomic, "open", lambda *a: FullDisk(real(*a)), raising=False)
-    with pytest.raises(OSError, match=r"the disk is full: .*gaussians\.ply was not written") as caught:
+    monkeypatch.setattr(atomic, "open", lambda *a: FullDisk(real(*a), number), raising=False)
+    with pytest.raises(OSError, match=rf"{sentence}: .*gaussians\.ply was not written") as caught:
         atomic_write_bytes(target, b"0123456789")
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == number
     assert target.read_bytes() == b"old" and names(tmp_path) == ["gaussians.ply"]
 
 

@@ -156,6 +156,8 @@ def _in_a_sentence(error: OSError, temporary: Path, target: Path) -> OSError | N
     """An error about the temporary name, said about the target; None for any other error."""
     if error.errno in _DISK_FULL:
         return OSError(error.errno, f"the disk is full: {target} was not written")
+    if error.errno == errno.EFBIG:  # a file system such as FAT32, or the user's own limit
+        return OSError(error.errno, f"the file would be larger than the system allows: {target} was not written")
     if isinstance(error, PermissionError) and str(temporary) in (str(error.filename), str(error.filename2)):
         return PermissionError(f"{target} can not be written: permission denied")
     return None
