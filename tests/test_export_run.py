@@ -258,6 +258,44 @@ def test_a_run_without_views_gives_its_anchors(run_folder, tmp_path):
     assert not (target / "masks").exists()
 
 
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "sentence"),
+    [
+        (f"04_views/{HOLES_FILE}", truncate, f"{HOLES_FILE} is damaged: make the novel views again"),
+        (f"04_views/{HOLES_FILE}", lambda path: path.write_text("no"), f"{HOLES_FILE} is damaged"),
+        (f"04_views/{HOLES_FILE}", lambda path: np.savez(path, alpha=np.zeros(3)), f"{HOLES_FILE} is damaged"),
+        (
+            f"04_views/{HOLES_FILE}",
+            lambda path: np.savez(path, **dict.fromkeys(("alpha", "depth_z"), np.zeros((2, *VIEW_HW)))),
+            r"must hold 3 views, got \(2, 20, 30\) and \(2, 20, 30\): make the novel views again",
+        ),
+        ("04_views/001.png", truncate, r"damaged or truncated .*: .*001\.png"),
+        (
+            "04_views/001.png",
+            lambda path: save_image(torch.zeros(3, 8, 9), path),
+            r"001\.png must have the size of its camera, 30 x 20, got 9 x 8",
+        ),
+        ("04_views/transforms.json", lambda path: path.write_text("[]"), "must hold a JSON object"),
+        ("02_anchors/B.png", lambda path: path.unlink(), "no 02_anchors/B.png in .*: run `onescene run PHOTO"),
+        ("03_scaffold/distance.npy", truncate, "distance map must be an .npy file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_damaged_run_is_not_exported(run_folder, tmp_path, capsys, file, damage, sentence):
+    out = tmp_path / "out"
+    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("colmap", "*.glb", "*.html"))
+    damage(out / file)
+    capsys.readouterr()
+    assert main(["export", str(out), "--format", "colmap", "--out", str(tmp_path / "colmap")]) == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error) and error.count("\n") == 1, error
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 # --- mistakes ----------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from onescene.geometry.axes import Axes, axes_named, move_gaussians, move_points
@@ -20,6 +19,7 @@ from onescene.io.gaussians import load_gaussians, save_gaussians
 from onescene.io.images import load_distance, load_image, load_panorama, save_mask
 from onescene.io.mesh_glb import save_mesh
 from onescene.io.points_ply import save_points
+from onescene.pipeline.holes import read_holes
 from onescene.pipeline.layout import (
     ANCHORS,
     HOLES_FILE,
@@ -182,13 +182,17 @@ def _write_colmap(out: Path, target: Path, config: ExportConfig) -> Path:
     points = _points(out, "colmap", config)
     anchors, views = _anchor_views(out), _novel_views(out)
     sources = {name: _made(out, source) for name, source in (anchors[0] | views[0]).items()}
+    groups = [(list(files.values()), cameras) for files, cameras in (anchors, views) if cameras is not None]
+    for files, cameras in groups:
+        _check_pictures(files, cameras.hw)
     holes = cameras_file(out).with_name(HOLES_FILE)
     with atomic_folder(target) as folder:
         (folder / "images").mkdir()
         for name, source in sources.items():
             shutil.copyfile(source, folder / "images" / name)
-        groups = [cameras for _, cameras in (anchors, views) if cameras is not None]
-        write_colmap_groups(groups, folder / "sparse" / "0", list(sources), points=points, binary=True)
+        write_colmap_groups(
+            [cameras for _, cameras in groups], folder / "sparse" / "0", list(sources), points=points, binary=True
+        )
         if views[0] and holes.is_file():
             _write_masks(folder, list(anchors[0]), anchors[1].hw, list(views[0]), holes)
     return target
@@ -215,14 +219,19 @@ def _novel_views(out: Path) -> tuple[dict[str, Path], Cameras | None]:
     return {f"view_{v:03d}.png": path for v, path in enumerate(files)}, found.cameras
 
 
+def _check_pictures(files: list[Path], hw: tuple[int, int]) -> None:
+    """Refuses pictures that are damaged, or of another size than their camera's."""
+    for file in files:
+        found = tuple(load_image(file).shape[-2:])
+        if found != hw:
+            raise ValueError(f"{file} must have the size of its camera, {hw[1]} x {hw[0]}, got {found[1]} x {found[0]}")
+
+
 def _write_masks(folder: Path, anchors: list[str], hw: tuple[int, int], views: list[str], holes: Path) -> None:
     """``masks/``: white for all of an anchor, and for what Gaussians covered of a novel view."""
     (folder / "masks").mkdir()
     for name in anchors:
         save_mask(torch.ones(hw), folder / "masks" / name)
-    with np.load(holes) as stored:
-        covered = stored["alpha"].astype(np.float32) / 255 >= ViewsConfig().alpha_threshold
-    if len(covered) != len(views):
-        raise ValueError(f"{holes} must hold {len(views)} views, got {len(covered)}: make the novel views again")
-    for name, known in zip(views, covered, strict=True):
-        save_mask(torch.from_numpy(known), folder / "masks" / name)
+    alpha, _ = read_holes(holes, len(views))
+    for name, covered in zip(views, alpha >= ViewsConfig().alpha_threshold, strict=True):
+        save_mask(covered, folder / "masks" / name)
