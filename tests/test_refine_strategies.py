@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -218,7 +219,10 @@ def test_mcmc_weighs_opacity_and_scale():
 
 @pytest.mark.parametrize("strategy", ["default", "mcmc"])
 def test_a_strategy_fits_better_than_none_where_gaussians_are_missing(strategy):
-    """A start of a quarter of the Gaussians a fine wall needs."""
+    """A start of a quarter of the Gaussians a fine wall needs.
+
+    The mean over two orders of the views: by one alone, mcmc's gain moves by a decibel with the renderer's last bits.
+    """
     seen, unseen = cameras(3), cameras(1)
     fine = wall(0.05)
     pattern = torch.sin(20 * fine.means[:, :1]) * torch.sin(20 * fine.means[:, 1:2])
@@ -226,15 +230,15 @@ def test_a_strategy_fits_better_than_none_where_gaussians_are_missing(strategy):
     start = wall(0.2)
     views = render(true, seen).rgb.clamp(0, 1)
     hidden = render(true, unseen).rgb.clamp(0, 1)
-    scores, counts = {}, {}
-    for name in ("none", strategy):
+    scores, counts = {"none": 0.0, strategy: 0.0}, {}
+    for name, seed in itertools.product(scores, (0, 1)):
         config = refine.RefineConfig(
-            **{"steps": 120, "check_every": 120, "strategy": name},
+            **{"steps": 120, "check_every": 120, "strategy": name, "seed": seed},
             default=refine.DefaultConfig(refine_every=20, refine_stop=0.5),
             mcmc=refine.McmcConfig(refine_every=20, growth=1.3, refine_stop=0.7, cap_max=4 * len(start)),
         )
         out = refine.run(start, views, seen, config)
-        scores[name] = psnr(render(out.gaussians, unseen).rgb, hidden)
+        scores[name] += psnr(render(out.gaussians, unseen).rgb, hidden) / 2
         counts[name] = len(out.gaussians)
     assert counts["none"] == len(start) < counts[strategy] <= 40 * len(start)
     assert scores[strategy] > scores["none"] + 1
