@@ -16,6 +16,7 @@ from onescene.models.loading import half_bytes, shipped_scaffold_path
 from onescene.models.one2scene import CONVENTIONS, PAPER, SMALL, One2Scene, One2SceneConfig
 from onescene.models.one2scene.gaussians import activate, activate_scale, as_gaussians, means, raw_channels
 from onescene.models.one2scene.weights import load_one2scene, one2scene_bytes
+from onescene.models.registry import check_file
 from onescene.models.vggt import VGGT, VGGTConfig
 from onescene.models.vggt.network import UNUSED_PREFIXES
 from onescene.models.vggt.weights import load_public
@@ -320,3 +321,11 @@ def test_files_of_another_architecture_are_refused(tmp_path, tiny):
         load_one2scene(path)
     with pytest.raises(FileNotFoundError, match="scaffold weights not found"):
         load_one2scene(tmp_path / "none.safetensors")
+
+
+def test_a_file_of_the_small_size_is_known_by_its_keys(tmp_path):
+    path = tmp_path / "scaffold.safetensors"
+    path.write_bytes(one2scene_bytes(One2Scene(SMALL), {}))
+    assert path.stat().st_size <= 24e6
+    found = check_file(path)
+    assert found.model == "one2scene-vggt-small" and found.report.fits

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import KeyReport, compare_keys, read_state_dict, sha256_of, shipped_scaffold_path
+from onescene.models.one2scene import PAPER as ONE2SCENE
+from onescene.models.one2scene import SMALL as ONE2SCENE_SMALL
+from onescene.models.one2scene import One2Scene
 from onescene.models.one2scene_release import ReleaseScaffold
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 from onescene.models.seva import PAPER as SEVA
@@ -103,6 +106,8 @@ ARCHITECTURES = (
     Architecture("scaffold-small without fusion", "token_ray.", lambda: CubeScaffold(CubeScaffoldConfig(fusion=False))),
     Architecture("efficientnet-lite0", "stem.", EfficientNetLite0),
     Architecture("VGGT-1B", "aggregator.", lambda: VGGT(replace(VGGT_1B, point_head=True)), UNUSED_PREFIXES),
+    Architecture("one2scene-vggt", "gaussian_head.dpt.scratch.", lambda: One2Scene(ONE2SCENE)),
+    Architecture("one2scene-vggt-small", "gaussian_head.dpt.scratch.", lambda: One2Scene(ONE2SCENE_SMALL)),
     Architecture("one2scene-scaffold", "backbone.enc_blocks.", ReleaseScaffold),
     Architecture("SEVA", "input_blocks.", lambda: SevaUNet(SEVA)),
     Architecture("one2scene-denoiser", "input_blocks.", lambda: SevaUNet(DUAL_LORA)),

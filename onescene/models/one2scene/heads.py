@@ -54,7 +54,7 @@ class GaussianHead(nn.Module):
     ) -> Float[Tensor, "n c height width"]:
         """Raw channels of every pixel; arguments as in :class:`~onescene.models.vggt.dpt.DPTHead`, images in [0, 1]."""
         hw = (images.shape[-2], images.shape[-1])
-        return self.dpt(tokens, hw, touch, shortcut=self.input_merger(images))
+        return self.dpt(tokens, hw, touch, shortcut=lambda i: self.input_merger(images[i : i + 1]))
 
 
 class RayCode(nn.Linear):

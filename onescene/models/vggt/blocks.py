@@ -42,13 +42,15 @@ def rope_tables(grid_hw: tuple[int, int], head_dim: int, special: int, like: Ten
 
 def swap_planes(x: Tensor) -> Tensor:
     """Puts the two channels of every rotary plane in each other's place."""
-    return x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
+    a, b, c, d = x.chunk(4, dim=-1)
+    return torch.cat((b, a, d, c), dim=-1)
 
 
-def rotate(x: Float[Tensor, "*batch heads n head_dim"], rope: Rope) -> Float[Tensor, "*batch heads n head_dim"]:
-    """Turns queries or keys by their token's position."""
+def rotate(x: Float[Tensor, "*batch head_dim"], rope: Rope) -> Float[Tensor, "*batch head_dim"]:
+    """Turns queries or keys by their token's position; the tables are broadcast over the axes in front."""
     cosine, sine = rope
-    return torch.addcmul(x * cosine, swap_planes(x), sine)
+    x = x.to(cosine)
+    return swap_planes(x).mul_(sine).addcmul_(x, cosine)
 
 
 class Attention(nn.Module):
@@ -63,10 +65,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "batch n dim"], rope: Rope | None = None) -> Float[Tensor, "batch n dim"]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # one product each: three tensors as the norm needs them, without copies; [B, n, heads, head_dim]
+        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        q, k, v = (F.linear(x, *part).unflatten(-1, (self.heads, -1)) for part in parts)
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
-            q, k = rotate(q, rope).to(v), rotate(k, rope).to(v)
+            cosine, sine = (table[:, None] for table in rope)
+            q, k = rotate(q, (cosine, sine)).to(v), rotate(k, (cosine, sine)).to(v)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 

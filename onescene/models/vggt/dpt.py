@@ -105,7 +105,7 @@ class _Scratch(nn.Module):
             setattr(self, f"refinenet{i}", Refine(channels, relu_skip=True, finer=i < 4))
         self.output_conv1 = nn.Conv2d(channels, channels // 2, 3, padding=1)
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(channels // 2, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)
+            nn.Conv2d(channels // 2, hidden, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(hidden, outputs, 1)
         )
 
 
@@ -142,7 +142,7 @@ class DPTHead(nn.Module):
         tokens: Sequence[Float[Tensor, "n patches dim"]],
         hw: tuple[int, int],
         touch: Touch = _untouched,
-        shortcut: Float[Tensor, "n half height width"] | None = None,
+        shortcut: Callable[[int], Float[Tensor, "1 c height width"]] | None = None,
     ) -> Float[Tensor, "n c height width"]:
         """Raw channels of every pixel.
 
@@ -150,7 +150,7 @@ class DPTHead(nn.Module):
             tokens: Patch tokens of four layers, shallow to deep, of any number of frames.
             hw: Size of the images [pixels].
             touch: Called with the name (one of ``MAPS``) and the value of every map; its answer takes the map's place.
-            shortcut: Added at full size before the last convolutions.
+            shortcut: The frame's number to what is added at full size before the last convolutions.
         """
         scratch, grid_hw, aspect = self.scratch, (hw[0] // self.patch_px, hw[1] // self.patch_px), hw[1] / hw[0]
         maps = []
@@ -164,6 +164,8 @@ class DPTHead(nn.Module):
         for i in (3, 2, 1):
             x = touch(f"refinenet{i}", getattr(scratch, f"refinenet{i}")(x, sizes[i - 1], maps[i - 1]))
         x = touch("output_conv1", scratch.output_conv1(x))
-        x = F.interpolate(x, size=hw, mode="bilinear", align_corners=True)
-        x = x + 0.1 * plane_code(hw, x.shape[1], aspect, x)
-        return scratch.output_conv2(x if shortcut is None else x + shortcut)
+        code, full = 0.1 * plane_code(hw, x.shape[1], aspect, x), []
+        for i, one in enumerate(x.split(1)):  # frame by frame, so that full-size maps stay in the cache
+            one = F.interpolate(one, size=hw, mode="bilinear", align_corners=True).add_(code)
+            full.append(scratch.output_conv2(one if shortcut is None else one + shortcut(i)))
+        return torch.cat(full)
