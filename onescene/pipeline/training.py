@@ -3,67 +3,48 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
 
+from onescene.data.sets import MapSet, RoomSet
 from onescene.io.atomic import atomic_path, atomic_write_bytes
-from onescene.models.loading import half_bytes, load_imagenet
+from onescene.models import one2scene
+from onescene.models.loading import half_bytes, load_imagenet, load_into
+from onescene.models.one2scene.weights import one2scene_bytes
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
-from onescene.pipeline.parameters import read_params as read_yaml
-from onescene.training.scaffold import PanoramaSet, StepLog, TrainConfig, TrainState, new_state, train_scaffold
+from onescene.models.vggt.weights import load_public
+from onescene.pipeline.training_params import ScaffoldParams, stored_config, train_config
+from onescene.pipeline.training_params import read_params as read_params  # the command line's name for it
+from onescene.training.batches import PanoramaSet
+from onescene.training.posed import PosedMaps, PosedRooms
+from onescene.training.processes import processes, rank_and_count
+from onescene.training.scaffold import StepLog, TrainState, new_state, train_scaffold, wants_views
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
 
 
-class ScaffoldParams(BaseModel):
-    """What a params file of ``onescene train scaffold`` may say; any other key is refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    data: str | list[str]  # folders made by `onescene data maps|rooms` (twice = twice as often), or "rooms"
-    out: str  # folder of this run
-    rooms: int = 64  # number of rooms when data is "rooms"
-    steps: int = TrainConfig.steps
-    batch: int = TrainConfig.batch
-    lr: float = TrainConfig.lr
-    lr_encoder: float = TrainConfig.lr_encoder
-    warmup_steps: int = TrainConfig.warmup_steps
-    decay_fraction: float = TrainConfig.decay_fraction
-    ema: float = TrainConfig.ema
-    seed: int = TrainConfig.seed
-    joint: bool = True  # False = each face apart
-    fusion: bool = True  # False = without bidirectional fusion
-    imagenet: bool = True  # start from ImageNet features
-    checkpoint_every: int = 250  # steps
-    threads: int = 0  # torch threads, 0 = torch's own choice
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it
-
-
-def read_params(path: str | Path) -> ScaffoldParams:
-    """Reads and checks a params file.
+def open_data(params: ScaffoldParams) -> PanoramaSet:
+    """The panoramas that the parameters name; with displaced views where the rendering loss wants them.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not YAML, a misspelt key, or a value of the wrong type; the sentence names it.
+        FileNotFoundError: a folder holds no packed panorama of the training split.
+        ValueError: views are wanted and there are none.
     """
-    try:
-        return ScaffoldParams(**read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{Path(path).name}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}"
-        ) from error
-
-
-def train_config(params: ScaffoldParams) -> TrainConfig:
-    """The part of the parameters that the training loop reads."""
-    names = {f.name for f in fields(TrainConfig)} & set(ScaffoldParams.model_fields)
-    return TrainConfig(**{name: getattr(params, name) for name in names})
+    posed = wants_views(train_config(params))
+    folders = [params.data] if isinstance(params.data, str) else params.data
+    if folders == ["rooms"]:
+        return (PosedRooms if posed else RoomSet)(params.rooms, seed=params.seed)
+    return (PosedMaps if posed else MapSet)(*folders, split="train")
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,42 +59,88 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if seen and name != "cpu" else "cpu")
 
 
-def start_or_resume(params: ScaffoldParams, out: Path) -> TrainState:
+def build_network(params: ScaffoldParams, pretrained: bool) -> nn.Module:
+    """A network with fresh weights, or with those that it starts from.
+
+    Args:
+        params: Which network; the seed of what is fresh.
+        pretrained: Whether to read the weights to start from; a resumed run has its own.
+
+    Raises:
+        FileNotFoundError, ValueError: weights to start from are missing or do not fit.
+    """
+    torch.manual_seed(params.seed)
+    size = {"face_px": params.face_px} if params.face_px else {}
+    if params.network == "cube":
+        network = CubeScaffold(CubeScaffoldConfig(joint=params.joint, fusion=params.fusion, **size))
+        encoder = network.encoder
+    else:
+        preset = {"small": one2scene.SMALL, "paper": one2scene.PAPER}[params.preset]
+        fusion = preset.fusion if params.fusion else ()
+        network = one2scene.One2Scene(replace(preset, joint=params.joint, fusion=fusion, **size))
+        encoder = network.aggregator.patch_embed.encoder if preset.patch_embed == "lite0" else None
+    if pretrained and params.init:
+        (load_into if params.network == "cube" else load_public)(network, params.init)
+    elif pretrained and params.imagenet and encoder is not None:
+        load_imagenet(encoder)
+    return network
+
+
+def start_or_resume(params: ScaffoldParams, out: Path, device: torch.device) -> TrainState:
     """A fresh state, or the one that the folder's checkpoint holds.
 
     Raises:
-        ValueError: the device that the parameters name is not there.
+        FileNotFoundError: weights to start from are missing.
+        ValueError: the checkpoint is damaged, or was trained by other parameters than these.
     """
-    device = choose_device(params.device)
-    torch.manual_seed(params.seed)
-    network = CubeScaffold(CubeScaffoldConfig(joint=params.joint, fusion=params.fusion))
-    checkpoint = out / "checkpoint.pt"
-    if not checkpoint.is_file() and params.imagenet:
-        load_imagenet(network.encoder)
+    checkpoint = out / CHECKPOINT
+    saved = _read_checkpoint(checkpoint) if checkpoint.is_file() else None
+    if saved is not None:
+        _refuse_other_config(saved.get("config"), stored_config(params), checkpoint)
+    network = build_network(params, pretrained=saved is None)
     network = network.to(device=device, memory_format=torch.channels_last)
     state = new_state(network, train_config(params))
-    if checkpoint.is_file():
-        state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    if saved is not None:
+        state.load_state_dict(saved)
     return state
 
 
-def save_checkpoint(state: TrainState, out: Path) -> None:
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each have errors of their own
+        raise ValueError(
+            f"not a readable checkpoint: {path} ({type(error).__name__}); remove it to start anew"
+        ) from error
+
+
+def _refuse_other_config(old: dict[str, Any] | None, new: dict[str, Any], path: Path) -> None:
+    if old is None:
+        logger.warning("%s does not say what it was trained by; going on with the parameters given", path)
+        return
+    for key, value in old.items():
+        if new.get(key) != value:
+            raise ValueError(
+                f"{path} was trained with {key} = {value!r}, the parameters say {new.get(key)!r}: "
+                "set it back, or give another `out` (and this run's scaffold.safetensors as `init`)"
+            )
+
+
+def save_checkpoint(state: TrainState, params: ScaffoldParams, out: Path) -> None:
     """Writes the resumable state, whole or not at all."""
-    with atomic_path(out / "checkpoint.pt") as path:
-        torch.save(state.state_dict(), path)
+    with atomic_path(out / CHECKPOINT) as path:
+        torch.save(state.state_dict() | {"config": stored_config(params)}, path)
 
 
 def export_weights(state: TrainState, params: ScaffoldParams, path: Path, licence: str) -> None:
     """Writes the averaged weights in half precision, with what a reader must know in the file's metadata."""
-    metadata = {
-        "architecture": "CubeScaffold",
-        "joint": str(params.joint),
-        "fusion": str(params.fusion),
-        "licence": licence,
-        "steps": str(state.step),
-        "seed": str(params.seed),
-    }
-    atomic_write_bytes(path, half_bytes(state.average, metadata))
+    metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}
+    if params.network == "cube":
+        switches = {"joint": str(params.joint), "fusion": str(params.fusion)}
+        content = half_bytes(state.average, metadata | {"architecture": "CubeScaffold"} | switches)
+    else:
+        content = one2scene_bytes(state.average, metadata | {"name": "one2scene"})
+    atomic_write_bytes(path, content)
 
 
 def run_training(
@@ -121,33 +148,41 @@ def run_training(
 ) -> Path:
     """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the weight file.
 
-    The folder holds ``checkpoint.pt``, ``log.jsonl`` (a line per step) and ``scaffold.safetensors``.
+    The folder holds ``checkpoint.pt``, ``log.jsonl`` (a line per step) and ``scaffold.safetensors``. Under ``torchrun``
+    or ``accelerate launch`` each process does its part, and the first one writes and reports.
     """
     out = Path(params.out)
-    out.mkdir(parents=True, exist_ok=True)
     if params.threads:
         torch.set_num_threads(params.threads)
-    state = start_or_resume(params, out)
-    with open(out / "log.jsonl", "a", encoding="utf-8") as log:
-        for step in _guarded(state, data, params, out):
-            log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
-            if step.step % 10 == 0:
-                log.flush()
-            if on_step:
-                on_step(step)
     weights = out / "scaffold.safetensors"
-    export_weights(state, params, weights, licence)
+    with processes(choose_device(params.device)) as device:
+        state = start_or_resume(params, out, device)
+        steps = train_scaffold(state, data, train_config(params))
+        if rank_and_count()[0] > 0:
+            deque(steps, maxlen=0)
+            return weights
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / "log.jsonl", "a", encoding="utf-8") as log:
+            for step in _guarded(steps, state, params, out):
+                line = {"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}
+                log.write(json.dumps(line) + "\n")
+                if step.step % 10 == 0:
+                    log.flush()
+                if on_step:
+                    on_step(step)
+        export_weights(state, params, weights, licence)
     return weights
 
 
-def _guarded(state: TrainState, data: PanoramaSet, params: ScaffoldParams, out: Path) -> Iterator[StepLog]:
+def _guarded(steps: Iterator[StepLog], state: TrainState, params: ScaffoldParams, out: Path) -> Iterator[StepLog]:
     """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
-    saved = time.monotonic()
+    first, saved = state.step, time.monotonic()
     try:
-        for step in train_scaffold(state, data, train_config(params)):
+        for step in steps:
             yield step
             if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
-                save_checkpoint(state, out)
+                save_checkpoint(state, params, out)
                 saved = time.monotonic()
     finally:
-        save_checkpoint(state, out)
+        if state.step > first:
+            save_checkpoint(state, params, out)
