@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +15,17 @@ import yaml
 
 from onescene.cli import main
 from onescene.models.loading import load_scaffold
-from onescene.pipeline.training import choose_device, read_params
+from onescene.models.one2scene.weights import load_one2scene
+from onescene.models.scaffold import CubeScaffold
+from onescene.pipeline.ablation import read_ablation, run_ablation
+from onescene.pipeline.training import choose_device, open_data, run_training
+from onescene.pipeline.training_params import read_params, train_config
+from onescene.training.posed import PosedRooms
+from onescene.training.scaffold import PAPER, SMALL
 
-RECIPES = ("params/small/train_scaffold.yaml", "params/small/train_scaffold_gpu.yaml")
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("params/*/train_*.yaml"))
+RUN = {"data": "rooms", "rooms": 1, "batch": 1, "face_px": 32, "imagenet": False, "device": "cpu"}
 
 
 def write(path, **values):
@@ -31,6 +44,8 @@ def test_the_recipes_are_understood(path, pytestconfig):
         ({"data": "d", "out": "o", "stepz": 3}, "stepz"),
         ({"data": "d", "out": "o", "steps": "many"}, "steps"),
         ({"data": "d", "out": "o", "device": "tpu"}, "device"),
+        ({"data": "d", "out": "o", "preset": "large"}, "preset"),
+        ({"data": "d", "out": "o", "loss": {"lpipps": 1}}, "no loss term 'lpipps'"),
         ({"out": "o"}, "data"),
     ],
 )
@@ -47,6 +62,166 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
     assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_one_line_makes_the_paper_of_the_small_one(tmp_path):
+    lines = [(ROOT / f"params/{preset}/train_one2scene.yaml").read_text().splitlines() for preset in ("small", "paper")]
+    differing = [(a, b) for a, b in zip(*lines, strict=True) if a != b]
+    assert len(differing) == 1
+    assert [line.split("#")[0].strip() for line in differing[0]] == ["preset: small", "preset: paper"]
+
+
+def test_presets_fill_what_a_file_leaves_out(tmp_path):
+    short = {"data": "d", "out": "o"}
+    small = read_params(write(tmp_path / "s.yaml", **short))
+    assert train_config(small) == SMALL
+    paper = read_params(write(tmp_path / "p.yaml", preset="paper", steps=7, loss={"normal": 2.0}, **short))
+    config = train_config(paper)
+    assert (config.lr, config.lr_encoder, PAPER.steps) == (2e-4, 2e-5, 80_000)  # Sec. 4.1 of One2Scene
+    assert (config.steps, config.loss.normal, config.loss.silog, config.loss.aligned) == (7, 2.0, 10.0, 0.0)
+    assert (config.betas, config.weight_decay, config.warmup_steps) == ((0.9, 0.95), 0.05, 2000)
+
+
+def trained_once(tmp_path, **changes):
+    """A run of one step in a folder of its own; its params file and checkpoint."""
+    path = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "run"), **RUN | changes)
+    run_training(read_params(path), open_data(read_params(path)), "Apache-2.0")
+    return path, tmp_path / "run" / "checkpoint.pt"
+
+
+def test_a_run_with_another_config_is_not_continued(tmp_path, capsys):
+    _, checkpoint = trained_once(tmp_path)
+    before = checkpoint.read_bytes()
+    for change, words in (
+        ({"lr": 0.5}, "lr = 0.001, the parameters say 0.5"),
+        ({"fusion": False}, "fusion = True, the parameters say False"),
+        ({"loss": {"silog": 2.0}}, "loss = "),
+        ({"rooms": 2}, "rooms = 1"),
+    ):
+        path = write(tmp_path / "other.yaml", steps=2, out=str(tmp_path / "run"), **RUN | change)
+        assert main(["train", "scaffold", "--params", str(path)]) == 2
+        message = capsys.readouterr().err
+        assert words in message and "set it back" in message and "Traceback" not in message
+    assert checkpoint.read_bytes() == before
+    checkpoint.write_bytes(before[: len(before) // 2])
+    path = write(tmp_path / "p.yaml", steps=2, out=str(tmp_path / "run"), **RUN)
+    assert main(["train", "scaffold", "--params", str(path)]) == 2
+    assert "not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_may_start_from_another_ones_weights(tmp_path):
+    trained_once(tmp_path)
+    weights = tmp_path / "run" / "scaffold.safetensors"
+    params = read_params(write(tmp_path / "q.yaml", out=str(tmp_path / "next"), init=str(weights), steps=0, **RUN))
+    again, _ = load_scaffold(run_training(params, open_data(params), "Apache-2.0"))
+    first, _ = load_scaffold(weights)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    bad = params.model_copy(update={"init": str(tmp_path / "none.safetensors"), "out": str(tmp_path / "bad")})
+    with pytest.raises(FileNotFoundError, match="none"):
+        run_training(bad, open_data(bad), "Apache-2.0")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_the_papers_network_is_a_word_in_the_params(tmp_path):
+    """Two steps of the small one on 64-pixel faces, then the same weights as another run's start."""
+    vggt = RUN | {"network": "vggt", "face_px": 64, "loss": {"render": 10.0}, "views": 1}
+    params = read_params(write(tmp_path / "p.yaml", steps=2, out=str(tmp_path / "run"), **vggt))
+    run_training(params, open_data(params), "Apache-2.0")
+    log = [json.loads(line) for line in open(tmp_path / "run" / "log.jsonl")]
+    assert [line["step"] for line in log] == [1, 2] and log[0]["render"] > 0
+    network, file = load_one2scene(tmp_path / "run" / "scaffold.safetensors")
+    assert network.config.face_px == 64 and network.config.fusion and file.licence == "Apache-2.0"
+    plain = vggt | {"fusion": False, "joint": False, "init": str(file.path), "steps": 0}
+    params = read_params(write(tmp_path / "q.yaml", out=str(tmp_path / "next"), **plain))
+    with pytest.raises(ValueError, match="unexpected"):
+        run_training(params, open_data(params), "Apache-2.0")
+    params = params.model_copy(update={"fusion": True})
+    again, _ = load_one2scene(run_training(params, open_data(params), "Apache-2.0"))
+    assert not again.config.joint
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_what_can_not_be_trained_leaves_nothing_behind(tmp_path):
+    params = read_params(write(tmp_path / "p.yaml", out=str(tmp_path / "run"), loss={"render": 1.0}, **RUN))
+    assert isinstance(open_data(params), PosedRooms)
+    with pytest.raises(ValueError, match="set views to 0"):
+        run_training(params, open_data(params.model_copy(update={"loss": {}})), "Apache-2.0")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    """Each takes half of every batch, by terms whose mean over both halves is that of the whole; one of them writes."""
+    terms = dict.fromkeys(("aligned", "absolute", "outlier", "gradient"), 0.0) | {"silog": 1.0, "overlap": 1.0}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    lines = {}
+    for name, command in (("one", [sys.executable]), ("two", launch)):
+        run = RUN | {"rooms": 2, "batch": 2, "steps": 2, "warmup_steps": 1, "threads": 1, "loss": terms}
+        path = write(tmp_path / f"{name}.yaml", **run | {"out": str(tmp_path / name)})
+        words = [*command, "-m", "onescene", "train", "scaffold", "--params", str(path)]
+        done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=540)
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines[name] = [json.loads(line) for line in open(tmp_path / name / "log.jsonl")]
+    assert [line["step"] for line in lines["two"]] == [1, 2]
+    for one, two in zip(lines["one"], lines["two"], strict=True):
+        for term in ("silog", "overlap", "sky", "total"):
+            assert two[term] == pytest.approx(one[term], rel=1e-3), (one["step"], term)
+    one, two = (torch.load(tmp_path / n / "checkpoint.pt", weights_only=True) for n in ("one", "two"))
+    fresh = copy.deepcopy(one["network"])
+    torch.manual_seed(0)
+    fresh |= CubeScaffold().state_dict()
+    moved = sum(float((one["network"][k] - v).square().sum()) for k, v in fresh.items()) ** 0.5
+    apart = sum(float((one["network"][k] - two["network"][k]).square().sum()) for k in fresh) ** 0.5
+    assert apart < 0.1 * moved, (apart, moved)
+
+
+def test_an_ablation_trains_measures_and_goes_on(tmp_path):
+    run = {key: value for key, value in RUN.items()} | {"out": str(tmp_path / "ablation"), "validation": "rooms"}
+    path = write(tmp_path / "a.yaml", steps=1, seeds=[3, 4], **run)
+    seen = []
+    runs, table = run_ablation(path, "Apache-2.0", lambda name, log: seen.append((name, log.step)))
+    assert len(seen) == 6 and len(set(seen)) == 6
+    assert list(table.index) == ["per-face", "joint", "fused"] and len(runs) == 6
+    rules = ("unifuse", "one2scene_release", "da2", "metric", "median")
+    wanted = {f"{metric}_{rule}" for metric in ("abs_rel", "delta1", "delta2", "delta3") for rule in rules}
+    assert wanted | {"seam_jump_ratio", "train_seconds"} <= set(table.columns)
+    assert ((0 <= table[sorted(wanted)]) & (table["abs_rel_da2"].to_frame().to_numpy() < 3)).all().all()
+    means = runs.groupby("variant")["abs_rel_median"].agg(["mean", "max", "min"]).loc[table.index]
+    assert table["abs_rel_median"].to_numpy() == pytest.approx(means["mean"].to_numpy())
+    assert table["abs_rel_median_spread"].to_numpy() == pytest.approx((means["max"] - means["min"]).to_numpy())
+    networks = {
+        name: load_scaffold(tmp_path / "ablation" / f"{name}-3" / "scaffold.safetensors")[0] for name in table.index
+    }
+    switches = {name: (network.config.joint, network.config.fusion) for name, network in networks.items()}
+    assert switches == {"per-face": (False, False), "joint": (True, False), "fused": (True, True)}
+    seen.clear()
+    again, _ = run_ablation(path, "Apache-2.0", lambda name, log: seen.append(name))
+    assert not seen and again.equals(runs)
+    assert (tmp_path / "ablation" / "table.csv").read_text().startswith("variant,")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "seeds must be"),
+        ({"seeds": [0, 0]}, "each once"),
+        ({"seeds": [0, 99]}, "from 0 to 8"),
+        ({"seeds": [0]}, "validation must be"),
+        ({"seeds": [0], "validation": "rooms", "fusion": True}, "fusion is what the ablation varies"),
+        ({"seeds": [0], "validation": "rooms", "stepz": 1}, "stepz"),
+    ],
+)
+def test_an_ablation_that_makes_no_sense_is_refused(tmp_path, values, words):
+    with pytest.raises(ValueError, match=words):
+        read_ablation(write(tmp_path / "a.yaml", data="rooms", out="o", **values))
+
+
+def test_the_ablation_recipe_is_understood():
+    runs, validation = read_ablation(ROOT / "params/small/ablation.yaml")
+    assert len(runs) == 6 and validation == "data/validation"
+    assert len({run.out for run in runs}) == 6 and len({(run.joint, run.fusion, run.seed) for run in runs}) == 6
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, capsys):

@@ -1,0 +1,129 @@
+"""The ablation of Table A2, repeatable anywhere: each face apart, six faces without fusion, with fusion.
+
+Every run is a training of its own (``pipeline/training.py``) in a folder of its own, so a stopped ablation goes on
+where it stood; same data, seeds, budget and sizes for all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from onescene.data.sets import MapSet, RoomSet
+from onescene.io.atomic import atomic_write_text
+from onescene.models.loading import load_into
+from onescene.pipeline.parameters import read_params as read_yaml
+from onescene.pipeline.training import build_network, open_data, run_training
+from onescene.pipeline.training_params import ScaffoldParams, check_params
+from onescene.training.batches import PanoramaSet
+from onescene.training.scaffold import StepLog
+from onescene.training.scaffold_check import scores_by_rule
+
+VARIANTS: dict[str, dict[str, bool]] = {
+    "per-face": {"joint": False, "fusion": False},
+    "joint": {"joint": True, "fusion": False},
+    "fused": {"joint": True, "fusion": True},
+}
+VALIDATION_ROOMS_SEED = 9  # rooms of validation come from another seed than any training's
+
+
+def read_ablation(path: str | Path) -> tuple[list[ScaffoldParams], str]:
+    """Reads an ablation's params file: keys of a training, and ``seeds`` and ``validation``.
+
+    Returns:
+        The parameters of every run, seed by seed, and where the validation panoramas are (a folder, or "rooms").
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
+    """
+    values, where = read_yaml(path), Path(path).name
+    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
+    whole = isinstance(seeds, list) and all(isinstance(s, int) and 0 <= s < VALIDATION_ROOMS_SEED for s in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        limit = f"whole numbers from 0 to {VALIDATION_ROOMS_SEED - 1}, each once"
+        raise ValueError(f"{where}: seeds must be a list of {limit}, such as [0, 1], got {seeds!r}")
+    if not isinstance(validation, str):
+        raise ValueError(f'{where}: validation must be a folder of packed panoramas or "rooms", got {validation!r}')
+    if varied := [key for key in ("seed", "joint", "fusion") if key in values]:
+        raise ValueError(f"{where}: {varied[0]} is what the ablation varies itself; remove it")
+    base = check_params(values, where)
+    runs = [
+        base.model_copy(update=switches | {"seed": seed, "out": str(Path(base.out) / f"{name}-{seed}")})
+        for seed in seeds
+        for name, switches in VARIANTS.items()
+    ]
+    return runs, validation
+
+
+def open_validation(validation: str) -> PanoramaSet:
+    """Panoramas of the validation split, or four rooms.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    return RoomSet(4, seed=VALIDATION_ROOMS_SEED) if validation == "rooms" else MapSet(validation, split="validation")
+
+
+def run_ablation(
+    path: str | Path, licence: str, on_step: Callable[[str, StepLog], None] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv``.
+
+    Args:
+        path: See :func:`read_ablation`.
+        licence: Of the weights.
+        on_step: Called with a run's name after each of its steps.
+
+    Returns:
+        A row per run (see :func:`onescene.training.scaffold_check.scores_by_rule`; ``train_seconds`` as logged), and
+        the mean over the seeds with the spread (``_spread``: largest minus smallest) per variant.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_ablation`, and those of a training.
+    """
+    runs, validation = read_ablation(path)
+    data, panoramas, rows = open_data(runs[0]), open_validation(validation), []
+    for params in runs:
+        out = Path(params.out)
+        variant = out.name.rsplit("-", 1)[0]
+
+        def show(log: StepLog, name: str = out.name) -> None:
+            if on_step:
+                on_step(name, log)
+
+        weights = run_training(params, data, licence, show)
+        row = {"variant": variant, "seed": params.seed, "steps": params.steps, "train_seconds": _seconds(out)}
+        network = build_network(params, pretrained=False)
+        load_into(network, weights)
+        rows.append(row | scores_by_rule(network, panoramas))
+    table = pd.DataFrame(rows)
+    folder = Path(runs[0].out).parent
+    atomic_write_text(folder / "runs.csv", table.to_csv(index=False, lineterminator="\n"))
+    summary = summarise(table)
+    atomic_write_text(folder / "table.csv", summary.to_csv(lineterminator="\n"))
+    return table, summary
+
+
+def _seconds(out: Path) -> float:
+    """Time of all steps of a run, over its interruptions [s]; a step done twice counts once."""
+    steps = {}
+    for line in (out / "log.jsonl").read_text("utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # a killed run may leave half a line
+            continue
+        steps[entry["step"]] = entry["seconds"]
+    return sum(steps.values())
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the seeds of every number, and beside it the spread, one row per variant in the order of the paper."""
+    groups = runs.drop(columns=["seed"]).groupby("variant", sort=False)
+    mean, spread = groups.mean(), groups.max() - groups.min()
+    spread = spread.drop(columns=["steps", "panoramas"]).add_suffix("_spread")
+    columns = [c for name in mean for c in (name, f"{name}_spread") if c in mean or c in spread]
+    return mean.join(spread)[columns]
