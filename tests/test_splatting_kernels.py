@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
+from onescene.splatting import numba_blend, numba_project
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_blend import falloff, rows_of
-from onescene.splatting.numba_project import write_ellipse
 from onescene.splatting.projection import ALPHA_MIN, BLUR_PX2
+
+# what only kernels call has no way in from Python: these are kernels that call it
+
+
+@numba.njit(error_model="numpy")
+def rows_of(rec, r, x, y):
+    return numba_blend.rows_of(rec, r, x, y)
+
+
+@numba.njit(error_model="numpy")
+def falloff(t):
+    return numba_blend.falloff(t)
+
+
+@numba.njit(error_model="numpy")
+def write_ellipse(record, centre, covariance, limit, half_y):
+    numba_project.write_ellipse(record, centre, covariance, limit, half_y)
 
 
 def random_record(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:

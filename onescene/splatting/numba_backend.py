@@ -106,10 +106,10 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
 
     run_shares(project, shares)
     visible = int(counts.sum())
-    order, spare = np.empty((visible, 2), np.uint32), np.empty((visible, 2), np.uint32)
-    numba_tiles.depth_order(keys.view(np.uint32), _starts(shares), counts, order, spare)
+    order, spare = np.empty((2, visible, numba_tiles.ENTRY), np.uint32)
+    numba_tiles.depth_order(keys.view(np.uint32), boxes, _starts(shares), counts, order, spare)
     tiles_y, tiles_x = _tiles(image.shape[1:])
-    offsets, lists = _tile_lists(order, boxes, tiles_y, tiles_x)
+    offsets, lists = _tile_lists(order, tiles_y, tiles_x)
 
     def blend(row: int) -> None:
         numba_blend.blend(row * tiles_x, (row + 1) * tiles_x, tiles_x, offsets, lists, records, image)
@@ -118,7 +118,7 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
     return _View(camera, records, boxes, ids, counts, offsets, lists)
 
 
-def _tile_lists(order: np.ndarray, boxes: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarray, np.ndarray]:
+def _tile_lists(order: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarray, np.ndarray]:
     """First entry of each tile [tiles + 1], and the records of all tiles in a row."""
     visible = len(order)
     shares = max(1, -(-visible // ORDER_SHARE))
@@ -128,10 +128,10 @@ def _tile_lists(order: np.ndarray, boxes: np.ndarray, tiles_y: int, tiles_x: int
     def bounds(share: int) -> tuple[int, int]:
         return share * ORDER_SHARE, min((share + 1) * ORDER_SHARE, visible)
 
-    run_shares(lambda s: numba_tiles.count_tiles(*bounds(s), order, boxes, tiles_x, places[s]), shares)
+    run_shares(lambda s: numba_tiles.count_tiles(*bounds(s), order, tiles_x, places[s]), shares)
     numba_tiles.offsets_of_tiles(places, offsets)
     lists = np.empty(int(offsets[-1]), np.int32)
-    run_shares(lambda s: numba_tiles.fill_tiles(*bounds(s), order, boxes, tiles_x, places[s], lists), shares)
+    run_shares(lambda s: numba_tiles.fill_tiles(*bounds(s), order, tiles_x, places[s], lists), shares)
     return offsets, lists
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
 from onescene.splatting.numba_project import half_ellipse, jacobian_rows, rotation, sh_basis, viewing_direction
 
 
@@ -25,7 +25,7 @@ def first_rows(starts, counts, boxes, base):
             row += (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
 
 
-@kernel
+@helper
 def add_rows(rows, first, last):
     """Sums the rows that the tiles left for one ellipse."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = at.ZERO
@@ -43,7 +43,7 @@ def add_rows(rows, first, last):
     return s0, s1, s2, s3, s4, s5, s6, s7, s8, s9
 
 
-@kernel
+@helper
 def colour_backward(sh, i, direction, basis, grad_rgb, grad_sh):
     """Adds the gradient of the coefficients; returns that of the centre, which moves the viewing direction."""
     x, y, z, inverse = direction
@@ -74,7 +74,7 @@ def colour_backward(sh, i, direction, basis, grad_rgb, grad_sh):
     return (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
 
 
-@kernel
+@helper
 def quat_backward(quats, i, g, grad_quats):
     """Adds the gradient of a quaternion of any length, given that of its rotation matrix (row by row)."""
     w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
@@ -91,7 +91,7 @@ def quat_backward(quats, i, g, grad_quats):
     grad_quats[i, 3] += (gz - along * z) * inverse
 
 
-@kernel
+@helper
 def jacobian_backward(gu, gv, camera, point):
     """What flows to the centre in the camera through the clamped Jacobian.
 
@@ -116,7 +116,7 @@ def jacobian_backward(gu, gv, camera, point):
     return gx, gy, gz - tan_x * gx - tan_y * gy
 
 
-@kernel
+@helper
 def ellipse_backward(sums, geometry, i, camera, point, grads):
     """Adds the gradients of quaternion and scales; returns that of the centre in the camera, its depth left out.
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
 
 
-@kernel
+@helper
 def rows_of(rec, r, x, y):
     """The rows that ellipse r, centred at (x, y), touches in a strip from (0, 0) on: first, and one past the last."""
     left, right = at.HALF - x, np.float32(at.STRIP - 0.5) - x
@@ -34,7 +34,7 @@ def rows_of(rec, r, x, y):
     return first, max(last, first) if max(low_square, high_square) >= at.ZERO else first
 
 
-@kernel
+@helper
 def falloff(t):
     """exp(-8 t), exact to float32 for t <= ln(255) / 8 and anything beyond."""
     square = t * t
@@ -44,7 +44,7 @@ def falloff(t):
     return e * e
 
 
-@kernel
+@helper
 def blocks_of(rec, r, left, top, strip):
     """The blocks of a tile that ellipse r touches in one of its strips: first, and one past the last.
 
@@ -60,7 +60,7 @@ def blocks_of(rec, r, left, top, strip):
     return first, strip * at.BLOCKS + ((high + 1) >> 1) if high > low else first
 
 
-@kernel
+@helper
 def list_work(rec, members, left, top, work):
     """Lists the blocks of a tile that some ellipses touch, ellipse by ellipse; returns their number.
 
@@ -83,7 +83,7 @@ def list_work(rec, members, left, top, work):
     return count
 
 
-@kernel
+@helper
 def let_through(planes, p, alpha):
     """Takes an ellipse's share of a pixel's light: the light that falls on it, and its weight in the pixel.
 
@@ -97,7 +97,7 @@ def let_through(planes, p, alpha):
     return light, at.ZERO if stop else weight
 
 
-@kernel
+@helper
 def blend_block(planes, rec, r, first):
     """Adds ellipse r to the 16 pixels of the planes from ``first`` on."""
     x, y, xx, xy, yy = rec[r, at.X], rec[r, at.Y], rec[r, at.XX], rec[r, at.XY], rec[r, at.YY]
@@ -116,7 +116,7 @@ def blend_block(planes, rec, r, first):
         planes[np.uintp(at.OUT + 3 * at.AREA) + p] += weight * depth
 
 
-@kernel
+@helper
 def is_dark(planes):
     """True if every pixel of the tile is finished."""
     brightest = at.ZERO
@@ -125,7 +125,7 @@ def is_dark(planes):
     return brightest <= at.ZERO
 
 
-@kernel
+@helper
 def start_planes(planes, left, top):
     """Places an empty tile: pixel centres strip by strip, full light."""
     for p in range(at.AREA):
@@ -135,7 +135,7 @@ def start_planes(planes, left, top):
     planes[at.LIGHT : at.OUT] = at.ONE
 
 
-@kernel
+@helper
 def store_strip(planes, first, image, left, top, columns, rows):
     """Writes a strip of the planes into the image."""
     for y in range(rows):
@@ -172,7 +172,7 @@ def blend(first, last, tiles_x, offsets, lists, records, image):
             store_strip(planes, np.uintp(strip * at.STRIP_AREA), image, np.uintp(x), np.uintp(top), columns, rows)
 
 
-@kernel
+@helper
 def start_planes_backward(planes, image, grad, left, top):
     """Places a tile with the gradients of its pixels and their product with the finished image."""
     height, width = image.shape[1], image.shape[2]
@@ -188,7 +188,7 @@ def start_planes_backward(planes, image, grad, left, top):
         planes[at.REST + p] = rest
 
 
-@kernel
+@helper
 def list_spans(rec, members, left, top, spans):
     """The pixels of the planes that some ellipses touch in each strip, found ahead so that no loop waits for them."""
     for j in range(len(members)):
@@ -197,7 +197,7 @@ def list_spans(rec, members, left, top, spans):
             spans[j, strip, 0], spans[j, strip, 1] = first * at.BLOCK, last * at.BLOCK
 
 
-@kernel
+@helper
 def blend_one_backward(planes, rec, r, begin, end, rows, row):
     """Passes ellipse r through pixels begin..end-1 as ``blend_block`` does and adds what it collects to its row."""
     xx, xy, yy = rec[r, at.XX], rec[r, at.XY] * at.HALF, rec[r, at.YY]

@@ -55,13 +55,22 @@ def announce_compilation() -> None:
 
 
 def kernel(function: Callable) -> Callable:
-    """Compiles a function for this machine on its first call: no GIL, fast float arithmetic, cached on disk."""
-    function = inspect.unwrap(function)  # shape checking may have wrapped it; Numba needs the function itself
+    """Compiles a function for this machine on its first call from Python: no GIL, fast float arithmetic, cached."""
     folder = cache_folder()
     previous = numba.config.CACHE_DIR
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # read when the kernel is declared, put back at once
     try:
-        return numba.njit(nogil=True, cache=folder is not None, fastmath=True, error_model="numpy")(function)
+        return _jit(function, cache=folder is not None)
     finally:
         numba.config.CACHE_DIR = previous
+
+
+def helper(function: Callable) -> Callable:
+    """Compiles a function that becomes a part of the kernels that call it; a way in from Python would take longer."""
+    return _jit(function, no_cpython_wrapper=True)
+
+
+def _jit(function: Callable, **options: bool) -> Callable:
+    function = inspect.unwrap(function)  # shape checking may have wrapped it; Numba needs the function itself
+    return numba.njit(nogil=True, fastmath=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
 
 
-@kernel
+@helper
 def sh_basis(x, y, z, count, basis):
     """Writes the first ``count`` real spherical harmonics of a unit direction."""
     basis[0] = at.S0
@@ -28,7 +28,7 @@ def sh_basis(x, y, z, count, basis):
         basis[12] = at.S33 * z * (five - at.TWO)
 
 
-@kernel
+@helper
 def rotation(w, x, y, z):
     """Rotation matrix of a quaternion of any length, row by row."""
     scale = at.ONE / max(np.sqrt(w * w + x * x + y * y + z * z), at.TINY)
@@ -40,7 +40,7 @@ def rotation(w, x, y, z):
     )  # fmt: skip
 
 
-@kernel
+@helper
 def jacobian_rows(camera, point):
     """The rows of J R_camera: pixels per world unit along the world's axes, J clamped as in ``projection``."""
     inverse_z = at.ONE / point[2]
@@ -52,7 +52,7 @@ def jacobian_rows(camera, point):
     return u, v
 
 
-@kernel
+@helper
 def half_ellipse(u, v, r, scale):
     """The rows of J R_camera R S (2 x 3), row by row: the product with its transpose is the covariance on the image."""
     return (
@@ -65,7 +65,7 @@ def half_ellipse(u, v, r, scale):
     )
 
 
-@kernel
+@helper
 def reach(camera):
     """What bounds how far an ellipse reaches on the image, times its depth: per unit of its largest scale, in x and y.
 
@@ -77,7 +77,7 @@ def reach(camera):
     return per_x, at.REACH * camera[at.FOCAL + 1] * np.sqrt(at.ONE + tan_y * tan_y)
 
 
-@kernel
+@helper
 def surely_outside(point, largest, camera, per_scale):
     """True if no ellipse of this size can touch the image: a bound without the covariance, a root or a division."""
     x, y, z = point
@@ -88,7 +88,7 @@ def surely_outside(point, largest, camera, per_scale):
     return beside | (v + reach_y < at.ZERO) | (v - reach_y > camera[at.SIZE + 1] * z)
 
 
-@kernel
+@helper
 def viewing_direction(means, i, camera):
     """Unit vector from the camera to a Gaussian in the world, and the inverse of its length."""
     dx, dy, dz = (
@@ -100,7 +100,7 @@ def viewing_direction(means, i, camera):
     return dx * inverse, dy * inverse, dz * inverse, inverse
 
 
-@kernel
+@helper
 def colour(sh, i, direction, basis):
     """RGB of a Gaussian seen along a unit direction, clamped at 0."""
     count = sh.shape[1]
@@ -113,7 +113,7 @@ def colour(sh, i, direction, basis):
     return max(red, at.ZERO), max(green, at.ZERO), max(blue, at.ZERO)
 
 
-@kernel
+@helper
 def write_ellipse(record, centre, covariance, limit, half_y):
     """Fills in a record what says where the ellipse is; see the columns in ``numba_layout``."""
     xx, xy, yy, det = covariance

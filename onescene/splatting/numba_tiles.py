@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
+
+# Columns of the depth order: a record, the bits of its depth, and the tiles it touches, left + 65536 top and right +
+# 65536 bottom: carried along, because looked up for one record after another they would come from all over the memory.
+RECORD, KEY, LOW, HIGH = range(4)
+ENTRY = 4
 
 
 @kernel
-def depth_order(keys, starts, counts, order, spare):
+def depth_order(keys, boxes, starts, counts, order, spare):
     """Radix sort: fills ``order`` with the records front to back, equal depths in the order of the Gaussians.
 
     Positive floats sort as their bits, given as uint32; 11 bits at a time.
 
     Args:
         keys: Bits of the depth of every record.
+        boxes: Tiles of every record.
         starts: First record of each share.
         counts: Records of each share.
-        order: Filled; [records in view, 2] with the record and its key.
+        order: Filled; [records in view, ENTRY].
         spare: Of the same shape, for the passes.
     """
     histogram = np.zeros((3, 2048), np.int64)
@@ -28,7 +34,9 @@ def depth_order(keys, starts, counts, order, spare):
     for share in range(len(counts)):
         for record in range(starts[share], starts[share] + counts[share]):
             key = keys[record]
-            spare[total, 0], spare[total, 1] = record, key
+            spare[total, RECORD], spare[total, KEY] = record, key
+            spare[total, LOW] = boxes[record, 0] + (boxes[record, 1] << 16)
+            spare[total, HIGH] = boxes[record, 2] + (boxes[record, 3] << 16)
             histogram[0, key & 2047] += 1
             histogram[1, (key >> 11) & 2047] += 1
             histogram[2, key >> 22] += 1
@@ -40,20 +48,27 @@ def depth_order(keys, starts, counts, order, spare):
         shift = np.uint32(11 * digit)
         source, target = (order, spare) if digit == 1 else (spare, order)
         for j in range(total):
-            key = source[j, 1]
-            value = (key >> shift) & np.uint32(2047)
+            value = (source[j, KEY] >> shift) & np.uint32(2047)
             place = histogram[digit, value]
             histogram[digit, value] = place + 1
-            target[place, 0], target[place, 1] = source[j, 0], key
+            for column in range(ENTRY):
+                target[place, column] = source[j, column]
+
+
+@helper
+def box_of(order, j):
+    """The tiles that entry j of the depth order touches: left, top, right, bottom."""
+    low, high = np.int64(order[j, LOW]), np.int64(order[j, HIGH])
+    return low & 65535, low >> 16, high & 65535, high >> 16
 
 
 @kernel
-def count_tiles(first, last, order, boxes, tiles_x, histogram):
+def count_tiles(first, last, order, tiles_x, histogram):
     """Counts, for one share of the depth order, how many ellipses touch each tile."""
     for j in range(first, last):
-        box = boxes[order[j, 0]]
-        for y in range(box[1], box[3]):
-            for x in range(box[0], box[2]):
+        left, top, right, bottom = box_of(order, j)
+        for y in range(top, bottom):
+            for x in range(left, right):
                 histogram[y * tiles_x + x] += 1
 
 
@@ -69,13 +84,12 @@ def offsets_of_tiles(histogram, offsets):
 
 
 @kernel
-def fill_tiles(first, last, order, boxes, tiles_x, places, lists):
+def fill_tiles(first, last, order, tiles_x, places, lists):
     """Writes one share of the depth order into the lists of the tiles it touches."""
     for j in range(first, last):
-        record = order[j, 0]
-        box = boxes[record]
-        for y in range(box[1], box[3]):
-            for x in range(box[0], box[2]):
+        left, top, right, bottom = box_of(order, j)
+        for y in range(top, bottom):
+            for x in range(left, right):
                 tile = y * tiles_x + x
-                lists[places[tile]] = record
+                lists[places[tile]] = order[j, RECORD]
                 places[tile] += 1
