@@ -18,7 +18,7 @@ from onescene.models.loading import load_scaffold
 from onescene.models.one2scene.weights import load_one2scene
 from onescene.models.scaffold import CubeScaffold
 from onescene.pipeline.ablation import read_ablation, run_ablation
-from onescene.pipeline.training import choose_device, open_data, run_training
+from onescene.pipeline.training import choose_device, open_data, run_training, save_checkpoint, start_or_resume
 from onescene.pipeline.training_params import read_params, train_config
 from onescene.training.posed import PosedRooms
 from onescene.training.scaffold import PAPER, SMALL
@@ -107,6 +107,18 @@ def test_a_run_with_another_config_is_not_continued(tmp_path, capsys):
     path = write(tmp_path / "p.yaml", steps=2, out=str(tmp_path / "run"), **RUN)
     assert main(["train", "scaffold", "--params", str(path)]) == 2
     assert "not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_before_there_was_a_config_goes_on_with_a_warning(tmp_path, caplog):
+    params = read_params(write(tmp_path / "p.yaml", out=str(tmp_path), **RUN))
+    state = start_or_resume(params, tmp_path, torch.device("cpu"))
+    state.step = 7
+    torch.save(state.state_dict(), tmp_path / "checkpoint.pt")
+    assert start_or_resume(params, tmp_path, torch.device("cpu")).step == 7
+    assert "does not say what it was trained by" in caplog.text
+    caplog.clear()
+    save_checkpoint(state, params, tmp_path)
+    assert start_or_resume(params, tmp_path, torch.device("cpu")).step == 7 and not caplog.text
 
 
 def test_a_run_may_start_from_another_ones_weights(tmp_path):
