@@ -117,7 +117,7 @@ def test_cameras_show_their_pictures_and_a_click_flies_there(open_scene) -> None
     )
     before = picture(page)
     page.press("KeyV", "v")
-    page.wait_for(f"{VIEWER}.marks.camerasOn && !{VIEWER}.drawing.dirty")
+    page.wait_for(f"{VIEWER}.marks.camerasOn && Boolean({VIEWER}.pass)")
     length, drawn = page.evaluate(f"{VIEWER}.marks.length"), picture(page)
     f, (height, width) = 0.5 * ROOMY_HW[0] / math.tan(math.radians(30)), ROOMY_HW
     depth = 2.5 + length
@@ -260,6 +260,7 @@ def test_keyframes_are_set_listed_reordered_removed_and_played(open_scene) -> No
 def test_keyframes_stand_in_the_scene(open_scene) -> None:
     page = open_scene(blobs([(0, 0, 9.0)], [BLUE], scale=0.01), WIDE_HW)
     set_keyframes(page, [camera((x, 0, 0)) for x in (-0.6, 0.6)])
+    page.wait_for(f"Boolean({VIEWER}.pass)")
     drawn = picture(page, camera((0, -0.7, -2.5), pitch=-0.25))
     warm = (drawn[0] > 0.8) & (drawn[2] < 0.55) & (drawn[1] > 0.5)
     assert warm.sum() > 300  # two frusta and the way between them
@@ -473,6 +474,8 @@ def test_a_run_folder_becomes_a_page(browser: Browser, tmp_path) -> None:
     browser.wait_for("window.onescene?.ready")
     assert browser.evaluate(f"{VIEWER}.layers.names") == ["panorama", "scaffold", "scene"]
     assert browser.evaluate(f"{VIEWER}.marks.cameras.length") == 9
+    browser.press("KeyV", "v")
+    browser.wait_for(f"Boolean({VIEWER}.pass)")
     assert browser.evaluate(f"{VIEWER}.pass.sheet.columns * {VIEWER}.pass.sheet.rows") >= 9
     assert browser.evaluate("document.title") == "my run"
     (tmp_path / "look.html").write_text(run_page(RunFiles(panorama=tmp_path / "panorama.png"), title="p"))

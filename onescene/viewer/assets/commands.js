@@ -2,9 +2,9 @@
 
 import { DEGREE } from "./camera.js";
 
-// P and 1 both lead to the panorama; P leads back as well.
+// P and 1 both lead to the panorama; P leads back as well. Nothing is done before there is something to show.
 export function makeCommands(viewer) {
-  const { options } = viewer, command = (key, run) => ({ key, run }), zoom = (factor) => viewer.setFov(viewer.camera.fov * factor, true);
+  const { options } = viewer, command = (key, run) => ({ key, run: () => { if (viewer.layers.active) run(); } }), zoom = (factor) => viewer.setFov(viewer.camera.fov * factor, true);
   const layers = Object.fromEntries(viewer.layers.names.map((name, k) => [`layer${k}`, command(`Digit${k + 1}`, () => viewer.show(name))]));
   return {
     play: command("Space", () => viewer.travel.play(!viewer.travel.playing)),
@@ -28,7 +28,7 @@ export function makeCommands(viewer) {
     narrower: command("BracketLeft", () => zoom(1 / 1.1)),
     wider: command("BracketRight", () => zoom(1.1)),
     ...layers,
-    show: (name) => viewer.show(name),
+    show: (name) => { if (viewer.layers.active) viewer.show(name); },
     setSpeed: (value) => viewer.setSpeed(value),
     setFov: (degrees) => viewer.setFov(degrees * DEGREE),
     startFov: Math.round(viewer.camera.fov / DEGREE),

@@ -15,19 +15,11 @@ export class Layers {
     this.names = ["panorama", "scaffold", "scene"].filter((name) => has[name]);
   }
 
-  // Begins to unpack the scene.
-  prepare() { this.get("scene").begin().catch(() => {}); } // start() tells what went wrong
-
-  // Compiles what draws them.
-  async compile(gl) {
-    const image = this.panorama && await loadImage(this.panorama);
-    const making = [makeSplatProgram(gl), image && PanoramaPass.make(gl, image)];
-    [this.program, this.pass] = await Promise.all(making);
-    this.gl = gl;
-  }
-
   // Shows the scene; resolves when it is there as a whole.
-  async start() {
+  async start(gl) {
+    this.gl = gl;
+    this.get("scene").begin().catch(() => {}); // unpacks beside the compiler; load() tells what went wrong
+    this.program = await makeSplatProgram(gl);
     this.active = this.get("scene");
     await this.load(this.active);
   }
@@ -50,16 +42,20 @@ export class Layers {
     if (!this.names.includes(name) || name === this.shown) return null;
     Object.assign(this, { before: this.shown, shown: name });
     this.hooks.changed();
-    if (name !== "panorama") {
+    if (name === "panorama") {
+      await (this.making ??= this.makePanorama());
+    } else {
       const layer = this.get(name);
       await this.load(layer);
       await layer.sort(); // the first picture is in order
       if (this.shown !== name) return null;
       this.active = layer;
-      this.hooks.changed();
     }
+    this.hooks.changed();
     return name;
   }
+
+  async makePanorama() { this.pass = await PanoramaPass.make(this.gl, await loadImage(this.panorama)); }
 
   // One step of time [s] of the fading; true while there is more to come.
   fade(seconds) {

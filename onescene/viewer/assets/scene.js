@@ -65,10 +65,7 @@ export class SceneViewer {
   async load() {
     if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old to unpack the scene.");
     this.overlay.progress(0, this.meta.count);
-    const gl = this.drawing.start();
-    this.layers.prepare();
-    await Promise.all([this.layers.compile(gl), this.makePass(gl)]); // before the card is busy with drawing
-    await this.layers.start();
+    await this.layers.start(this.drawing.start());
     await this.drawing.render();
     this.ready = true;
     this.drawing.changed();
@@ -76,16 +73,19 @@ export class SceneViewer {
     this.report();
   }
 
-  async makePass(gl) {
-    const { sheet } = this.options;
-    this.pass = await FrustaPass.make(gl);
-    if (sheet) this.pass.setSheet(await loadImage(sheet), this.meta.sheet.columns, this.meta.sheet.rows);
+  // What draws the marks: made when there are any, because the first second is short enough.
+  async makePass() {
+    const { sheet } = this.options, pass = await FrustaPass.make(this.drawing.gl);
+    if (sheet) pass.setSheet(await loadImage(sheet), this.meta.sheet.columns, this.meta.sheet.rows);
+    this.pass = pass;
     this.drawing.over = (view, ratio) => {
-      if (!this.travel.playing && this.marks.any) this.marks.draw(this.pass, view, ratio);
+      if (!this.travel.playing && this.marks.any) this.marks.draw(pass, view, ratio);
     };
+    this.drawing.changed();
   }
 
   fail(error) {
+    if (this.drawing.closed) return; // whoever has left does not hear of it
     console.error(error);
     this.overlay.fail(error.message);
   }
@@ -94,7 +94,7 @@ export class SceneViewer {
   async show(name) {
     const showing = this.layers.show(name);
     this.overlay.markLayer(this.layers.shown);
-    await showing;
+    await showing.catch((error) => this.fail(error));
   }
 
   toggleCameras() {
@@ -126,6 +126,7 @@ export class SceneViewer {
     marks.keys = keyframes.items.map(({ state }) => state);
     marks.way = path && (marks.camerasOn || (marks.keysOn && path !== given)) ? path.points() : null;
     this.overlay.mark("keys", keyframes.shown);
+    if (marks.any) this.making ??= this.makePass().catch((error) => this.fail(error));
     this.drawing.changed();
   }
 
