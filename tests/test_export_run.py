@@ -73,7 +73,6 @@ def test_the_help_names_every_format_and_axes(capsys):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.filterwarnings("ignore:.*view-dependent")
 def test_every_format_has_its_place(run_folder, format, capsys):
     target = default_target(run_folder, format)
     assert main(["export", str(run_folder), "--format", format]) == 0
@@ -86,7 +85,6 @@ def test_every_format_has_its_place(run_folder, format, capsys):
 
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("format", ["ply", "compressed.ply", "splat", "sog"])
-@pytest.mark.filterwarnings("ignore:.*view-dependent")
 def test_gaussians_in_the_axes_of_other_programs(run_folder, tmp_path, axes, format):
     path = tmp_path / f"scene.{format}"
     assert main(["export", str(run_folder), "--format", format, "--axes", axes, "--out", str(path)]) == 0

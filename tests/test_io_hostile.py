@@ -86,7 +86,6 @@ def tensors_of(found) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore:.*view-dependent")
 def test_damaged_files_are_read_as_finite_values_or_refused_in_a_sentence(tmp_path, name):
     """Bytes changed at the front, in the header and anywhere, and files cut short: never another error, never a NaN."""
     write, read = FILES[name]

@@ -59,8 +59,8 @@ def load_gaussians(path: str | os.PathLike) -> Gaussians:
 def save_gaussians(gaussians: Gaussians, path: str | os.PathLike) -> Path:
     """Writes Gaussians to a file, by its suffix, whole or not at all.
 
-    ``.ply`` keeps every value in float32, ``.glb`` too; ``.splat`` drops view-dependent colour (with a warning) and
-    keeps 8 bits of colour; ``.compressed.ply``, ``.spz`` and ``.sog`` are lossy and may reorder. Quaternions are
+    ``.ply`` keeps every value in float32, ``.glb`` too; ``.splat`` drops view-dependent colour (with a note in the log)
+    and keeps 8 bits of colour; ``.compressed.ply``, ``.spz`` and ``.sog`` are lossy and may reorder. Quaternions are
     written with unit length, opacities as finite logits, scales as at least 1e-18.
 
     Returns:

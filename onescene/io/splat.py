@@ -6,8 +6,8 @@ holds no view-dependent colour; colours and opacities have 8 bits. The axes are 
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,15 @@ from onescene.io.arrays import GaussianArrays
 from onescene.io.atomic import atomic_write_bytes
 from onescene.types import SH_C0
 
+logger = logging.getLogger(__name__)
+
 _RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
 
 
 def write_splat(arrays: GaussianArrays, path: str | os.PathLike) -> Path:
-    """Writes a ``.splat`` file, with a warning where spherical harmonics above degree 0 are dropped."""
+    """Writes a ``.splat`` file, with a note in the log where spherical harmonics above degree 0 are dropped."""
     if arrays.sh.shape[1] > 1:
-        warnings.warn(f"{path}: a .splat file holds no view-dependent colour, it is dropped", stacklevel=3)
+        logger.warning("%s: a .splat file holds no view-dependent colour, it is dropped", path)
     records = np.zeros(len(arrays), _RECORD)
     records["means"], records["scales"] = arrays.means, arrays.scales
     rgb = 0.5 + SH_C0 * arrays.sh[:, 0]
