@@ -62,6 +62,7 @@ SMALL = One2SceneConfig(
     out_channels=(48, 96, 128, 128),
     intermediate_layer_idx=(1, 2, 4, 5),
     face_px=256,
+    depth_kind="distance",  # smooth where faces meet, so easier to agree on
     sh_degree=0,
     gaussian_hidden=32,
     own_colour=True,

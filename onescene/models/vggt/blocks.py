@@ -53,6 +53,25 @@ def rotate(x: Float[Tensor, "*batch head_dim"], rope: Rope) -> Float[Tensor, "*b
     return swap_planes(x).mul_(sine).addcmul_(x, cosine)
 
 
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def project(
+    x: Float[Tensor, "*batch n"], weight: Float[Tensor, "m n"], bias: Float[Tensor, " m"], gelu: bool = False
+) -> Float[Tensor, "*batch m"]:
+    """x W^T + b, and an exact GELU of it where asked for.
+
+    Without gradients on a processor oneDNN does all in one pass, a tenth faster than the BLAS behind ``F.linear``; it
+    is the kernel that ``torch.compile`` puts there.
+    """
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+    if not _ONEDNN or plain or x.device.type != "cpu" or {x.dtype, weight.dtype} != {torch.float32}:
+        out = F.linear(x, weight, bias)
+        return F.gelu(out) if gelu else out
+    activation = "gelu" if gelu else "none"
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with a fused projection, optional qk norm and rotary embedding."""
 
@@ -67,13 +86,14 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "batch n dim"], rope: Rope | None = None) -> Float[Tensor, "batch n dim"]:
         # one product each: three tensors as the norm needs them, without copies; [B, n, heads, head_dim]
         parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
-        q, k, v = (F.linear(x, *part).unflatten(-1, (self.heads, -1)) for part in parts)
+        q, k, v = (project(x, *part).unflatten(-1, (self.heads, -1)) for part in parts)
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
             cosine, sine = (table[:, None] for table in rope)
             q, k = rotate(q, (cosine, sine)).to(v), rotate(k, (cosine, sine)).to(v)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return project(out, self.proj.weight, self.proj.bias)
 
 
 class Mlp(nn.Module):
@@ -85,7 +105,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim_out or dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        hidden = project(x, self.fc1.weight, self.fc1.bias, gelu=True)
+        return project(hidden, self.fc2.weight, self.fc2.bias)
 
 
 class LayerScale(nn.Module):
