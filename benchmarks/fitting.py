@@ -153,11 +153,8 @@ def kept(draw: Callable[[], Scene], name: str, cache: Path | None) -> Scene:
 
 
 def scenes(arguments: argparse.Namespace) -> Iterator[tuple[str, Scene]]:
-    """Rooms that no training has seen, then maps, by name."""
+    """Maps, then rooms that no training has seen, by name."""
     size, cache = arguments.size, arguments.cache and arguments.cache / arguments.size
-    for seed in range(900_001, 900_001 + arguments.rooms):
-        name = f"room {seed}"
-        yield name, kept(partial(room_scene, seed, size), name, cache)
     games = open_games(arguments.packs) if arguments.packs else {}
     for map_name in arguments.maps:
         found = [pack for pack in games.values() if map_name in pack.maps()]
@@ -165,6 +162,9 @@ def scenes(arguments: argparse.Namespace) -> Iterator[tuple[str, Scene]]:
             raise SystemExit(f"--maps must name maps in the packs below --packs, got {map_name}")
         name = f"{split_of(map_name)} map {map_name}"
         yield name, kept(partial(map_scene, found[0], map_name, size), name, cache)
+    for seed in range(900_001, 900_001 + arguments.rooms):
+        name = f"room {seed}"
+        yield name, kept(partial(room_scene, seed, size), name, cache)
 
 
 def psnr_db(gaussians: Gaussians, scene: Scene, index: slice) -> float:

@@ -71,7 +71,7 @@ def open_validation(validation: str) -> PanoramaSet:
 def run_ablation(
     path: str | Path, licence: str, on_step: Callable[[str, StepLog], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv``.
+    """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv`` after each run.
 
     Args:
         path: See :func:`read_ablation`.
@@ -100,11 +100,10 @@ def run_ablation(
         network = build_network(params, pretrained=False)
         load_into(network, weights)
         rows.append(row | scores_by_rule(network, panoramas))
-    table = pd.DataFrame(rows)
-    folder = Path(runs[0].out).parent
-    atomic_write_text(folder / "runs.csv", table.to_csv(index=False, lineterminator="\n"))
-    summary = summarise(table)
-    atomic_write_text(folder / "table.csv", summary.to_csv(lineterminator="\n"))
+        table = pd.DataFrame(rows)
+        summary = summarise(table)
+        atomic_write_text(out.parent / "runs.csv", table.to_csv(index=False, lineterminator="\n"))
+        atomic_write_text(out.parent / "table.csv", summary.to_csv(lineterminator="\n"))
     return table, summary
 
 
