@@ -138,8 +138,8 @@ def test_a_run_may_start_from_another_ones_weights(tmp_path):
 def test_the_papers_network_is_a_word_in_the_params(tmp_path):
     """Two steps of the small one on 64-pixel faces, then the same weights as another run's start."""
     vggt = RUN | {"network": "vggt", "face_px": 64, "loss": {"render": 10.0}, "views": 1}
-    params = read_params(write(tmp_path / "p.yaml", steps=2, out=str(tmp_path / "run"), **vggt))
-    run_training(params, open_data(params), "Apache-2.0")
+    path = write(tmp_path / "p.yaml", steps=2, out=str(tmp_path / "run"), **vggt)
+    assert main(["train", "scaffold", "--params", str(path)]) == 0
     log = [json.loads(line) for line in open(tmp_path / "run" / "log.jsonl")]
     assert [line["step"] for line in log] == [1, 2] and log[0]["render"] > 0
     network, file = load_one2scene(tmp_path / "run" / "scaffold.safetensors")
@@ -175,6 +175,8 @@ def test_two_processes_train_as_one_does(tmp_path):
         words = [*command, "-m", "onescene", "train", "scaffold", "--params", str(path)]
         done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=540)
         assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.split() == [str(tmp_path / name / "scaffold.safetensors")]
+        assert done.stderr.count("2 panoramas") == 1
         lines[name] = [json.loads(line) for line in open(tmp_path / name / "log.jsonl")]
     assert [line["step"] for line in lines["two"]] == [1, 2]
     for one, two in zip(lines["one"], lines["two"], strict=True):
@@ -189,7 +191,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert apart < 0.1 * moved, (apart, moved)
 
 
-def test_an_ablation_trains_measures_and_goes_on(tmp_path):
+def test_an_ablation_trains_measures_and_goes_on(tmp_path, capsys):
     run = {key: value for key, value in RUN.items()} | {"out": str(tmp_path / "ablation"), "validation": "rooms"}
     path = write(tmp_path / "a.yaml", steps=1, seeds=[3, 4], **run)
     seen = []
@@ -211,6 +213,11 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path):
     seen.clear()
     again, _ = run_ablation(path, "Apache-2.0", lambda name, log: seen.append(name))
     assert not seen and again.equals(runs)
+    capsys.readouterr()
+    assert main(["train", "ablation", "--params", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in table.index) and "abs_rel_median_spread" in said
+    assert said.splitlines()[-1] == str(tmp_path / "ablation" / "table.csv")
     assert (tmp_path / "ablation" / "table.csv").read_text().startswith("variant,")
 
 
@@ -228,6 +235,12 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path):
 def test_an_ablation_that_makes_no_sense_is_refused(tmp_path, values, words):
     with pytest.raises(ValueError, match=words):
         read_ablation(write(tmp_path / "a.yaml", data="rooms", out="o", **values))
+
+
+def test_an_ablation_is_one_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "ablation", "--params", str(ROOT / "params/small/ablation.yaml")]) == 2
+    assert "runs in one process" in capsys.readouterr().err
 
 
 def test_the_ablation_recipe_is_understood():

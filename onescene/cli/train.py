@@ -1,15 +1,20 @@
-"""``onescene train``: networks from params files, resumable."""
+"""``onescene train``: networks from params files, resumable, and the ablation of the paper's parts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-NAMES = ("scaffold",)
+if TYPE_CHECKING:
+    from onescene.training.scaffold import StepLog
+
+NAMES = ("scaffold", "ablation")
 LICENCE = "Apache-2.0"  # of weights trained with this kit
+_SHOWN = ("abs_rel_median", "delta1_median", "seam_jump_ratio")  # of the ablation's table, where its file has all
 
 
 def register(app: typer.Typer) -> None:
@@ -18,28 +23,51 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to train: scaffold.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to train: scaffold, or ablation (of its parts).")],
     params: Annotated[Path, typer.Option(help="YAML file, such as params/small/train_scaffold.yaml.")],
 ) -> int:
     """Train a network; the same command goes on where an interrupted one stopped."""
     if name not in NAMES:
         raise ValueError(f"NAME must be one of {', '.join(NAMES)}, got {name!r}")
-    from onescene.data.sets import MapSet, RoomSet
-    from onescene.pipeline.training import read_params, run_training
+    (_ablation if name == "ablation" else _scaffold)(params)
+    return 0
+
+
+def _scaffold(params: Path) -> None:
+    from onescene.pipeline.training import open_data, read_params, run_training
+    from onescene.training.processes import is_first_process
 
     settings = read_params(params)
-    folders = [settings.data] if isinstance(settings.data, str) else settings.data
-    data = RoomSet(settings.rooms, seed=settings.seed) if folders == ["rooms"] else MapSet(*folders, split="train")
-    typer.echo(f"{len(data)} panoramas, {settings.steps} steps of {settings.batch}", err=True)
-    started, first = time.monotonic(), None
+    data = open_data(settings)
+    if is_first_process():
+        typer.echo(f"{len(data)} panoramas, {settings.steps} steps of {settings.batch}", err=True)
+    weights = run_training(settings, data, LICENCE, _progress(settings.steps))
+    if is_first_process():
+        typer.echo(weights)
 
-    def show(log) -> None:
-        nonlocal first
-        first = first or log.step
-        if log.step % 10 == 0 or log.step == settings.steps:
-            left = (time.monotonic() - started) / (log.step - first + 1) * (settings.steps - log.step)
+
+def _ablation(params: Path) -> None:
+    from onescene.pipeline.ablation import read_ablation, run_ablation
+
+    runs, _ = read_ablation(params)
+    typer.echo(f"{len(runs)} runs of {runs[0].steps} steps of {runs[0].batch}", err=True)
+    shows = {Path(run.out).name: _progress(run.steps, f"{Path(run.out).name} ") for run in runs}
+    _, table = run_ablation(params, LICENCE, lambda name, log: shows[name](log))
+    typer.echo(table[[c for name in _SHOWN for c in (name, f"{name}_spread")]].round(3).to_string())
+    typer.echo(Path(runs[0].out).parent / "table.csv")
+
+
+def _progress(steps: int, name: str = "") -> Callable[[StepLog], None]:
+    """Tells every tenth step how it goes; ``name`` stands in front."""
+    started: list[tuple[int, float]] = []
+
+    def show(log: StepLog) -> None:
+        if not started:
+            started.append((log.step - 1, time.monotonic() - log.seconds))
+        if log.step % 10 == 0 or log.step == steps:
+            (first, since), now = started[0], time.monotonic()
+            left = (now - since) / (log.step - first) * (steps - log.step)
             losses = f"loss {log.losses['total']:.3f}, aligned {log.losses['aligned']:.3f}"
-            typer.echo(f"[{log.step}/{settings.steps}] {losses}, about {left / 60:.0f} min left", err=True)
+            typer.echo(f"{name}[{log.step}/{steps}] {losses}, about {left / 60:.0f} min left", err=True)
 
-    typer.echo(run_training(settings, data, LICENCE, show))
-    return 0
+    return show

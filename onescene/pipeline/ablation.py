@@ -7,6 +7,7 @@ where it stood; same data, seeds, budget and sizes for all.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,8 +84,11 @@ def run_ablation(
         the mean over the seeds with the spread (``_spread``: largest minus smallest) per variant.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`read_ablation`, and those of a training.
+        FileNotFoundError, ValueError: as :func:`read_ablation`, those of a training, or a launcher of several
+            processes started this one.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("an ablation runs in one process, not by torchrun; its trainings are short")
     runs, validation = read_ablation(path)
     data, panoramas, rows = open_data(runs[0]), open_validation(validation), []
     for params in runs:

@@ -35,6 +35,11 @@ def processes(device: torch.device) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and reports, by what its launcher says; alone, it is."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def rank_and_count() -> tuple[int, int]:
     """Which process this is, of how many; (0, 1) alone."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
