@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from onescene.metrics import psnr
 from onescene.stages import outpaint, panorama
 from onescene.stages.ground import ground_texture
 from onescene.stages.panorama import ASSUMED_FOV_DEG, PanoramaConfig, PanoramaOutput
+from onescene.stages.panorama_methods import METHODS, PanoramaMethod, options_from
 from onescene.types import Cameras
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -181,7 +183,7 @@ def test_a_huge_photo_is_reduced_first(monkeypatch):
         ({"fov_deg": 10.0}, r"fov_deg must be inside \(10, 170\)"),
         ({"fov_deg": 170.0}, r"fov_deg must be inside \(10, 170\)"),
         ({"fov_deg": math.nan}, "fov_deg"),
-        ({"method": "magic"}, "method must be one of baseline, got 'magic'"),
+        ({"method": "magic"}, "method must be one of baseline, .*got 'magic'"),
         ({"height_px": 62}, "height_px must be even and >= 64, got 62"),
         ({"height_px": 65}, "height_px must be even"),
         ({"pitch_deg": 91.0}, "pitch_deg"),
@@ -189,6 +191,8 @@ def test_a_huge_photo_is_reduced_first(monkeypatch):
         ({"feather_px": -1.0}, "feather_px"),
         ({"seed": -1}, "seed"),
         ({"fov_source": "assumed"}, "fov_source"),
+        ({"prompt": "a garden"}, "method baseline reads no prompt"),
+        ({"options": 3}, "options of baseline must be None, got int"),
     ],
 )
 def test_bad_settings_are_named(settings_, message):
@@ -202,11 +206,86 @@ def test_bad_settings_are_named(settings_, message):
         (torch.zeros(3, 63, 100), "at least|>= 64"),
         (torch.full((3, 64, 64), 1.5), r"in \[0, 1\]"),
         (torch.full((3, 64, 64), math.nan), "NaN"),
+        (torch.zeros(3, 64, 257), "at most 4 times as long as wide, got 257 x 64: .*stitched"),
+        (None, "method baseline needs a photo"),
     ],
 )
 def test_bad_photos_are_named(photo, message):
     with pytest.raises(ValueError, match=message):
         panorama.run(photo, PanoramaConfig(height_px=64))
+
+
+# --- the methods -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Options of the method that the tests bring."""
+
+    contrast: float = 1.0
+
+
+def load_noise(options: NoiseConfig):
+    def synthesise(request):
+        placed = request.placed.panorama
+        request.progress(0.5)
+        return options.contrast * torch.rand(placed.shape, generator=request.generator) - request.placed.mask * 9.0
+
+    return synthesise
+
+
+@pytest.fixture
+def noise(monkeypatch) -> PanoramaMethod:
+    """A method whose result is noise, and nonsense (-9 and below) where the photo is."""
+    words = {n: "none" for n in ("summary", "weights", "licence", "memory", "time")}
+    row = PanoramaMethod(name="noise", **words, load=load_noise, options=NoiseConfig, from_text=True, prompted=True)
+    monkeypatch.setitem(METHODS, "noise", row)
+    return row
+
+
+def test_a_method_is_free_inside_the_photo_and_the_stage_puts_the_photo_back(noise):
+    photo = smooth_photo(96, 128)
+    out = panorama.run(photo, PanoramaConfig(method="noise", height_px=128, fov_deg=70.0, feather_px=1.0))
+    inside = out.placed.weight == 1
+    assert_close(out.panorama[:, inside], out.placed.panorama[:, inside])
+    assert out.panorama.min() >= 0 and out.method == "noise"
+    expected = torch.rand((3, 128, 256), generator=torch.Generator().manual_seed(0))
+    assert_close(out.panorama[:, out.mask], expected[:, out.mask])
+
+
+def test_a_method_gets_its_options_by_name_and_refuses_others(noise):
+    assert options_from(noise, {"contrast": 0.5}) == NoiseConfig(contrast=0.5)
+    assert options_from(METHODS["baseline"], {}) is None
+    with pytest.raises(ValueError, match="noise has no option 'contrats'; did you mean contrast"):
+        options_from(noise, {"contrats": 1.0})
+    with pytest.raises(ValueError, match="baseline has no option 'x'; it knows none"):
+        options_from(METHODS["baseline"], {"x": 1})
+    config = PanoramaConfig(method="noise", height_px=64, options=NoiseConfig(contrast=0.1), prompt="a garden")
+    out = panorama.run(None, config)
+    assert out.panorama.max() < 0.11 and out.mask.all() and (out.fov_deg, out.fov_source) == (0.0, "none")
+
+
+def test_a_method_that_makes_another_size_is_our_failure_in_a_sentence(noise, monkeypatch):
+    monkeypatch.setitem(METHODS, "noise", replace(noise, load=lambda options: lambda request: torch.zeros(3, 8, 16)))
+    with pytest.raises(ValueError, match=r"method noise made \[3, 8, 16\], not \[3, 64, 128\]"):
+        panorama.run(smooth_photo(64, 64), PanoramaConfig(method="noise", height_px=64))
+
+
+def test_a_panorama_that_is_given_stays_as_it_is():
+    image = smooth_photo(64, 128)
+    out = panorama.run(image, PanoramaConfig(method="file"))
+    assert torch.equal(out.panorama, image) and not out.mask.any()
+    assert (out.method, out.fov_deg, out.fov_source) == ("file", 360.0, "given")
+    with pytest.raises(ValueError, match="panorama's size must be"):
+        panorama.run(smooth_photo(64, 100), PanoramaConfig(method="file"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_what_it_needs_before_it_starts(name):
+    row = METHODS[name]
+    assert row.name == name
+    for word in ("weights: ", "licence: ", "memory: ", "time: "):
+        assert len(row.announcement.partition(word)[2]) >= 3
 
 
 # --- its parts -------------------------------------------------------------------------------------------------------

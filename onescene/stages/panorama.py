@@ -1,7 +1,10 @@
-"""Panorama, first form: a photo becomes a 360-degree panorama by classical outpainting (``baseline``).
+"""Panorama: a photo becomes a 360-degree panorama by one of several methods (``panorama_methods.METHODS``).
 
-photo, field of view [degrees] -> placed on the sphere (exact) -> outpainted around (``outpaint``)
-    -> the photo itself put back over its field of view, feathered at its rim
+What the methods share is done here, once:
+
+photo, field of view [degrees] -> placed on the sphere (exact, or as the release places it)
+    -> the method makes the surroundings (``synthesise``)
+    -> the photo itself put back over its field of view, feathered at its rim, so that its pixels survive
 """
 
 from __future__ import annotations
@@ -9,14 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from onescene.geometry.equirect import check_panorama_hw
 from onescene.geometry.perspective import (
     PlacedPhoto,
     check_fov_deg,
@@ -25,30 +28,34 @@ from onescene.geometry.perspective import (
     place_photo,
 )
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
-from onescene.stages.outpaint import outpaint
+from onescene.stages.panorama_methods import PanoramaRequest, method_named
 from onescene.types import Cameras
 
-Method = Literal["baseline"]
-FovSource = Literal["given", "exif", "assumed"]
+FovSource = Literal["given", "exif", "estimated", "assumed", "none"]
 
 ASSUMED_FOV_DEG = 65.0  # long side of a photo by a phone's main camera (26 mm equivalent: 67 degrees)
 SMALLEST_PX = 64  # rows of a panorama and sides of a photo
+LARGEST_ASPECT = 4.0  # of a photo: a longer strip is a stitched panorama, which no pinhole camera took
 LARGEST_PIXELS = 12_000_000  # of a photo, before it is averaged
 RIM_PX = 2.0  # panorama pixels at a photo's border that bilinear sampling mixes with what is outside
+PLACED, SYNTHESISED = 0.2, 0.95  # shares of the work that are done then
 
 
 @dataclass(frozen=True)
 class PanoramaConfig:
     """How a panorama is made."""
 
-    method: Method = "baseline"  # classical outpainting; no learned weights
+    method: str = "baseline"  # a name of panorama_methods.METHODS
     height_px: int = 512  # rows of the panorama, even; it has twice as many columns
     fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None: ASSUMED_FOV_DEG
-    fov_source: Literal["given", "exif"] = "given"  # where fov_deg comes from, for the record
+    fov_source: Literal["given", "exif", "estimated"] = "given"  # where fov_deg comes from, for the record
     pitch_deg: float = 0.0  # how far the photo's camera looks up [degrees]
     roll_deg: float = 0.0  # how far it is turned clockwise about its view axis [degrees]
     feather_px: float = 2.0  # width of the photo's rim that is blended [panorama pixels]
-    seed: int = 0  # of what is drawn: the order of the repeated parts, the ground's grain
+    prompt: str = ""  # what the panorama shows; for methods that read it
+    negative_prompt: str = ""  # what it must not show
+    options: Any = None  # the method's own settings (its ``options`` dataclass); None: their defaults
+    seed: int = 0  # of what is drawn
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class PanoramaOutput:
         mask: True where it is generated, False where the photo is.
         placed: The photo alone, on the sphere.
         method: How the rest was made.
-        fov_deg: The field of view that was used, of the photo's long side [degrees].
+        fov_deg: The field of view that was used, of the photo's long side [degrees]; 360 for a panorama that was given,
+            0 where there was no photo.
         fov_source: Where it comes from; ``assumed`` is a guess that stretches or squeezes the scene if it is wrong.
     """
 
@@ -78,14 +86,16 @@ def check_config(config: PanoramaConfig) -> None:
     Raises:
         ValueError: naming the setting, what it is and what it may be.
     """
-    if config.method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {config.method!r}")
+    method = method_named(config.method)
+    if config.options is not None and not (method.options and isinstance(config.options, method.options)):
+        wanted = method.options.__name__ if method.options else "None"
+        raise ValueError(f"options of {method.name} must be {wanted}, got {type(config.options).__name__}")
     if config.height_px < SMALLEST_PX or config.height_px % 2:
         raise ValueError(f"height_px must be even and >= {SMALLEST_PX}, got {config.height_px}")
     if config.fov_deg is not None:
         check_fov_deg(config.fov_deg)
-    if config.fov_source not in ("given", "exif"):
-        raise ValueError(f"fov_source must be one of given, exif, got {config.fov_source!r}")
+    if config.fov_source not in ("given", "exif", "estimated"):
+        raise ValueError(f"fov_source must be one of given, exif, estimated, got {config.fov_source!r}")
     if not abs(config.pitch_deg) <= 90:
         raise ValueError(f"pitch_deg must be in [-90, 90] degrees, got {config.pitch_deg}")
     if not abs(config.roll_deg) <= 180:
@@ -94,44 +104,80 @@ def check_config(config: PanoramaConfig) -> None:
         raise ValueError(f"feather_px must be in [0, 64], got {config.feather_px}")
     if config.seed < 0:
         raise ValueError(f"seed must be >= 0, got {config.seed}")
+    if (config.prompt or config.negative_prompt) and not method.prompted:
+        raise ValueError(f"method {method.name} reads no prompt; leave it out or choose another method")
 
 
 @torch.no_grad()
 def run(
-    photo: Float[Tensor, "3 h w"],
+    photo: Float[Tensor, "3 h w"] | None,
     config: PanoramaConfig = PanoramaConfig(),
     progress: Callable[[float], None] | None = None,
 ) -> PanoramaOutput:
     """Makes a panorama whose longitude 0 is the photo's centre.
 
     Args:
-        photo: RGB in [0, 1].
-        config: Size, field of view and options.
+        photo: RGB in [0, 1]; for the method ``file`` the panorama itself; None for text alone, by a method that can.
+        config: Size, field of view, method and options.
         progress: Called with the share that is done, in [0, 1].
 
     Raises:
-        ValueError: a setting is out of range, the photo is smaller than 64 pixels or not in [0, 1].
+        ValueError: a setting is out of range; the photo is missing, smaller than 64 pixels, longer than 4:1 or not in
+            [0, 1]; what the method refuses.
+        FileNotFoundError: weights of the method are missing.
     """
     check_config(config)
-    _check_photo(photo)
-    fov_deg = ASSUMED_FOV_DEG if config.fov_deg is None else float(config.fov_deg)
-    placed = place_exactly(photo, fov_deg, config)
-    if progress:
-        progress(0.2)
-    image = placed.panorama.permute(1, 2, 0).float().cpu().numpy()
-    around = outpaint(np.ascontiguousarray(image), placed.mask.cpu().numpy(), config.seed)
-    generated = torch.from_numpy(around).permute(2, 0, 1).to(photo)
+    method = method_named(config.method)
+    report = progress or (lambda share: None)
+    options = config.options if config.options is not None or method.options is None else method.options()
+    placed, fov_deg, fov_source = _place(photo, config)
+    synthesise = method.load(options)
+    report(PLACED)
+    request = PanoramaRequest(
+        placed=placed,
+        fov_deg=None if photo is None else fov_deg,
+        prompt=config.prompt,
+        negative_prompt=config.negative_prompt,
+        seed=config.seed,
+        generator=torch.Generator().manual_seed(config.seed),
+        progress=lambda share: report(PLACED + (SYNTHESISED - PLACED) * share),
+    )
+    generated = synthesise(request)
+    if generated.shape != placed.panorama.shape:
+        raise ValueError(f"method {method.name} made {list(generated.shape)}, not {list(placed.panorama.shape)}")
     panorama = (generated + (placed.panorama - generated) * placed.weight).clamp(0, 1)
-    if progress:
-        progress(1.0)
+    report(1.0)
     return PanoramaOutput(
         panorama=panorama.contiguous(),
         mask=~placed.mask,
         placed=placed,
         method=config.method,
         fov_deg=fov_deg,
-        fov_source="assumed" if config.fov_deg is None else config.fov_source,
+        fov_source=fov_source,
     )
+
+
+def _place(photo: Tensor | None, config: PanoramaConfig) -> tuple[PlacedPhoto, float, FovSource]:
+    """The photo on the sphere, the field of view that was used [degrees], and where that comes from."""
+    if photo is None:
+        if not method_named(config.method).from_text:
+            raise ValueError(f"method {config.method} needs a photo")
+        hw = (config.height_px, 2 * config.height_px)
+        nothing = torch.zeros(hw)
+        return PlacedPhoto(panorama=nothing.expand(3, *hw), mask=nothing > 0, weight=nothing), 0.0, "none"
+    _check_photo(photo)
+    if config.method == "file":
+        hw = check_panorama_hw(tuple(photo.shape[-2:]), "panorama's size")
+        everywhere = torch.ones(hw, device=photo.device)
+        return PlacedPhoto(panorama=photo, mask=everywhere > 0, weight=everywhere.to(photo)), 360.0, "given"
+    height, width = photo.shape[-2:]
+    if max(height, width) > LARGEST_ASPECT * min(height, width):
+        raise ValueError(
+            f"photo must be at most {LARGEST_ASPECT:g} times as long as wide, got {width} x {height}: such a strip is"
+            " stitched from several, and no pinhole camera's field of view describes it; cut a part out of it"
+        )
+    fov_deg = ASSUMED_FOV_DEG if config.fov_deg is None else float(config.fov_deg)
+    return place_exactly(photo, fov_deg, config), fov_deg, "assumed" if config.fov_deg is None else config.fov_source
 
 
 def place_exactly(photo: Float[Tensor, "3 h w"], fov_deg: float, config: PanoramaConfig) -> PlacedPhoto:
