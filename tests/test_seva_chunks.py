@@ -153,29 +153,45 @@ def sources(cameras: torch.Tensor, log: list, stored=lambda frame: None) -> Chun
         views = posed(cameras[list(frames)], 0)
         return replace(views, latents=torch.tensor(frames).float()[:, None, None, None].expand(-1, 4, 2, 3))
 
-    return ChunkSources(posed(moved(0, 1), 0.5), renders, synthesise, lambda z: z.mean(dim=(2, 3)), stored)
+    where = {"world_from_cam": cameras, "K_normalised": posed(cameras, 0).K_normalised}
+    return ChunkSources(
+        posed(moved(0, 1), 0.5), **where, renders=renders, synthesise=synthesise, develop=develop, stored=stored
+    )
+
+
+def develop(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return latents[:, :3], latents.mean(dim=(2, 3)).repeat(1, 2)[:, :5]
 
 
 def test_generated_frames_come_in_order_and_are_remembered():
     cameras, log = moved(*range(7)), []
     config = ChunkConfig(targets=3, clean=2)
-    made = dict(generate_chunks(plan_chunks(cameras, moved(0, 1), config), sources(cameras, log)))
-    assert list(made) == list(range(7))
+    made = list(generate_chunks(plan_chunks(cameras, moved(0, 1), config), sources(cameras, log)))
+    assert [frame.number for frame in made] == list(range(7))
     assert log == [(0, 0), (1, 1), (2, 1)]
     # first chunk: frame + two anchors; then: frame + one anchor + the nearest generated frame (2, then 5)
     second = 3 + 0.5 + (2 + 1)
-    assert [made[0][0, 0, 0].item(), made[3][0, 0, 0].item()] == [1, second]
-    assert made[6][0, 0, 0].item() == 6 + 0.5 + made[5][0, 0, 0].item()
+    assert [made[0].latent[0, 0, 0].item(), made[3].latent[0, 0, 0].item()] == [1, second]
+    assert made[6].latent[0, 0, 0].item() == 6 + 0.5 + made[5].latent[0, 0, 0].item()
+    rgb, embeddings = develop(made[6].latent[None])
+    assert torch.equal(made[6].rgb, rgb[0]) and torch.equal(made[6].embedding, embeddings[0])
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped():
     cameras, config, log = moved(*range(7)), ChunkConfig(targets=3, clean=2), []
     plan = list(plan_chunks(cameras, moved(0, 1), config))
-    whole = dict(generate_chunks(plan, sources(cameras, [])))
+    whole = list(generate_chunks(plan, sources(cameras, [])))
     done = {frame: whole[frame] for frame in range(4)}  # stopped inside the second chunk
-    again = dict(generate_chunks(plan, sources(cameras, log, done.get)))
+    again = list(generate_chunks(plan, sources(cameras, log, done.get)))
     assert [number for number, _ in log] == [1, 2]
-    assert all(torch.equal(again[f], whole[f]) for f in whole)
+    assert all(torch.equal(a.latent, b.latent) for a, b in zip(again, whole, strict=True))
+    assert [a is b for a, b in zip(again, whole, strict=True)] == [True] * 4 + [False] * 3
+
+
+def test_without_memory_every_clean_view_is_an_anchor():
+    assert choose_views("none", moved(4), moved(0, 5, 2), moved(4), clean=2) == ([1, 2], [])
+    plan = list(plan_chunks(moved(*range(9)), moved(0, 1, 2, 3, 4, 5), ChunkConfig(policy="none")))
+    assert [len(chunk.anchors) for chunk in plan] == [5, 5] and not any(chunk.memory for chunk in plan)
 
 
 def test_an_impossible_plan(shapes_unchecked):

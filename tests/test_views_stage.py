@@ -138,7 +138,7 @@ def test_progress_counts_the_views():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "magic"}, "method must be one of baseline, got 'magic'"),
+        ({"method": "magic"}, "method must be one of baseline, anchors-only, concat, dual-lora, got 'magic'"),
         ({"backend": "slow"}, "backend must be one of .*, got 'slow'"),
         ({"alpha_threshold": 0.0}, r"alpha_threshold must be in \(0, 1\), got 0"),
         ({"alpha_threshold": math.nan}, "alpha_threshold"),

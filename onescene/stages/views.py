@@ -1,7 +1,8 @@
-"""Novel views, first form: renders of the scaffold with their holes filled by a classical inpainter (``baseline``).
+"""Novel views: what the scaffold shows from new cameras, made whole.
 
 Gaussians, cameras -> render over black, alpha -> colour / alpha where covered
-    -> holes continued from the farther side of their rim (``inpaint``) -> colour and depth at every pixel
+    -> holes continued from the farther side of their rim (``inpaint``) -> depth at every pixel
+       colour: the same (``baseline``), or frames by diffusion (``anchors-only | concat | dual-lora``: diffusion_views)
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.splatting import BACKENDS, Backend, render
+from onescene.stages.diffusion_views import Guide, check_guide, cut_square, synthesise
 from onescene.stages.inpaint import inpaint
 from onescene.types import Cameras, Gaussians
 
-Method = Literal["baseline"]
+Method = Literal["baseline", "anchors-only", "concat", "dual-lora"]
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
     """How novel views are made."""
 
-    method: Method = "baseline"  # renders with holes filled by a classical inpainter; no learned weights
+    method: Method = "baseline"  # renders with holes filled by a classical inpainter; the others need a guide
     backend: Backend = "auto"  # of the renderer
     alpha_threshold: float = 0.5  # a pixel covered less than this is a hole
 
@@ -39,7 +41,7 @@ class ViewsOutput:
         rendered: What the Gaussians show, over black.
         alpha: How far the Gaussians cover each pixel, in [0, 1].
         depth_z: Along the camera's axis, > 0 everywhere; in holes that of the background [world units].
-        holes: Which pixels were filled.
+        holes: Which pixels the Gaussians do not cover.
         method: How.
     """
 
@@ -52,7 +54,7 @@ class ViewsOutput:
 
     @property
     def hole_share(self) -> float:
-        """Share of all pixels that were filled, in [0, 1]."""
+        """Share of all pixels that the Gaussians do not cover, in [0, 1]."""
         return float(self.holes.float().mean()) if self.holes.numel() else 0.0
 
 
@@ -102,25 +104,37 @@ def fill_view(
 
 
 def iterate(
-    gaussians: Gaussians,
-    cameras: Cameras,
-    config: ViewsConfig = ViewsConfig(),
+    gaussians: Gaussians, cameras: Cameras, config: ViewsConfig = ViewsConfig(), guide: Guide | None = None
 ) -> Iterator[ViewsOutput]:
     """Makes novel views one at a time, in the order of the cameras, so that memory does not grow with their number.
 
+    Args:
+        gaussians: The scaffold.
+        cameras: Where to look from.
+        config: Method and options.
+        guide: Networks and anchors, for every method but ``baseline``; its own method has to be the same.
+
     Yields:
-        One view each (v = 1). A view depends on its own camera alone: any subset gives the same pictures.
+        One view each (v = 1). With ``baseline`` a view depends on its own camera alone: any subset gives the same
+        pictures. By diffusion it depends on the frames before it too.
 
     Raises:
-        ValueError: a setting is out of range, there is no Gaussian, or what ``render`` refuses.
+        ValueError: a setting is out of range, there is no Gaussian, the guide is missing or can not do the method, or
+            what ``render`` refuses.
     """
     check_config(config)
     if len(gaussians) == 0:
         raise ValueError("gaussians must hold at least one Gaussian, got none")
-    return _iterate(gaussians, cameras, config)
+    if config.method != "baseline":
+        if guide is None or guide.config.method != config.method:
+            got = "none" if guide is None else f"one for {guide.config.method}"
+            raise ValueError(f"method {config.method} needs a guide for it (networks and anchors), got {got}")
+        check_guide(guide)
+    return _iterate(gaussians, cameras, config, guide if config.method != "baseline" else None)
 
 
-def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig) -> Iterator[ViewsOutput]:
+def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig, guide: Guide | None) -> Iterator[ViewsOutput]:
+    made = synthesise(gaussians, cameras, guide, config.backend) if guide and len(cameras) else None
     for v in range(len(cameras)):
         camera = cameras[v]
         with torch.no_grad():
@@ -129,6 +143,8 @@ def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig) -> Ite
             rgb, depth_z, holes = fill_view(
                 out.rgb[0], out.alpha[0], out.depth_z[0], config.alpha_threshold, max(float(away), 1e-6)
             )
+        if made is not None:
+            rgb = cut_square(next(made).rgb.to(rgb), cameras.hw)
         yield ViewsOutput(
             rgb=rgb[None],
             rendered=out.rgb,
@@ -144,6 +160,7 @@ def run(
     cameras: Cameras,
     config: ViewsConfig = ViewsConfig(),
     progress: Callable[[float], None] | None = None,
+    guide: Guide | None = None,
 ) -> ViewsOutput:
     """Makes all novel views at once.
 
@@ -152,14 +169,15 @@ def run(
         cameras: Where to look from.
         config: Method and options.
         progress: Called with the share that is done, in [0, 1].
+        guide: As :func:`iterate`.
 
     Raises:
-        ValueError: a setting is out of range, there is no camera or no Gaussian, or what ``render`` refuses.
+        ValueError: there is no camera, or as :func:`iterate`.
     """
     if len(cameras) == 0:
         raise ValueError("cameras must hold at least one camera, got none")
     views = []
-    for done, view in enumerate(iterate(gaussians, cameras, config)):
+    for done, view in enumerate(iterate(gaussians, cameras, config, guide)):
         views.append(view)
         if progress:
             progress((done + 1) / len(cameras))

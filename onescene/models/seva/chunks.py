@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -87,50 +86,75 @@ def _plan(cameras: Tensor, anchors: Tensor, config: ChunkConfig) -> Iterator[Pla
         yield PlannedChunk(tuple(targets), len(new), tuple(chosen), memory, tuple(forgotten))
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeFrame:
+    """A generated frame.
+
+    Attributes:
+        number: Its place on the trajectory.
+        latent: As it was sampled.
+        embedding: Of its picture, by the image encoder.
+        rgb: Its picture in [0, 1], in steps of 1/255.
+    """
+
+    number: int
+    latent: Float[Tensor, "c h w"]
+    embedding: Float[Tensor, " d"]
+    rgb: Float[Tensor, "3 height width"]
+
+
 @dataclass(frozen=True)
 class ChunkSources:
     """Where the views of chunks come from, and who makes the new ones.
 
     Attributes:
         anchors: All anchors.
+        world_from_cam: Cameras of the trajectory.
+        K_normalised: Their intrinsics.
         renders: Frame numbers to the scaffold's renders at those frames' cameras.
         synthesise: The views of a chunk and its number to the targets' latents.
-        embed: Latents of generated frames to their image embeddings.
-        stored: Latent of a frame that an earlier, interrupted run has finished, or None.
+        develop: Latents of generated frames to their pictures and image embeddings.
+        stored: A frame that an earlier, interrupted run has finished, or None.
     """
 
     anchors: PosedLatents
+    world_from_cam: Float[Tensor, "n 4 4"]
+    K_normalised: Float[Tensor, "n 3 3"]
     renders: Callable[[tuple[int, ...]], PosedLatents]
     synthesise: Callable[[ChunkViews, int], Tensor]
-    embed: Callable[[Tensor], Tensor]
-    stored: Callable[[int], Tensor | None] = lambda frame: None
+    develop: Callable[[Tensor], tuple[Tensor, Tensor]]
+    stored: Callable[[int], MadeFrame | None] = lambda frame: None
 
 
-def generate_chunks(plan: Iterable[PlannedChunk], sources: ChunkSources) -> Iterator[tuple[int, Tensor]]:
-    """Yields every frame's number and latent in the trajectory's order, holding no more than the plan keeps.
+def generate_chunks(plan: Iterable[PlannedChunk], sources: ChunkSources) -> Iterator[MadeFrame]:
+    """Yields every frame in the trajectory's order, holding no more latents than the plan keeps.
 
     A chunk whose frames are all stored is not generated again. Each chunk is told its number, from which a caller
     seeds its noise, so that a resumed run makes what an uninterrupted one would have made.
     """
     bank: dict[int, PosedLatents] = {}
     for number, chunk in enumerate(plan):
-        renders = sources.renders(chunk.targets)
-        found = [sources.stored(frame) for frame in chunk.targets[: chunk.new]]
-        if any(latent is None for latent in found):
-            memory = PosedLatents.cat([bank[frame] for frame in chunk.memory]) if chunk.memory else None
-            views = ChunkViews(anchors=sources.anchors[chunk.anchors], renders=renders, memory=memory)
-            made = sources.synthesise(views, number)[: chunk.new]
-        else:
-            made = torch.stack([latent for latent in found if latent is not None])
-        embeddings = sources.embed(made)
-        for i, frame in enumerate(chunk.targets[: chunk.new]):
-            pose = renders[[i]]
-            bank[frame] = PosedLatents(
-                latents=made[i : i + 1].clone(),
-                embeddings=embeddings[i : i + 1].clone(),
-                world_from_cam=pose.world_from_cam,
-                K_normalised=pose.K_normalised,
+        frames = [sources.stored(frame) for frame in chunk.targets[: chunk.new]]
+        if any(frame is None for frame in frames):
+            fresh = _made(chunk, number, bank, sources)
+            frames = [old or new for old, new in zip(frames, fresh, strict=True)]
+        for frame in frames:
+            bank[frame.number] = PosedLatents(
+                latents=frame.latent[None].clone(),
+                embeddings=frame.embedding[None].clone(),
+                world_from_cam=sources.world_from_cam[[frame.number]],
+                K_normalised=sources.K_normalised[[frame.number]],
             )
-        for frame in chunk.forgotten:
-            del bank[frame]
-        yield from zip(chunk.targets[: chunk.new], made, strict=True)
+        for forgotten in chunk.forgotten:
+            del bank[forgotten]
+        yield from frames
+
+
+def _made(chunk: PlannedChunk, number: int, bank: dict[int, PosedLatents], sources: ChunkSources) -> list[MadeFrame]:
+    """The new frames of a chunk."""
+    memory = PosedLatents.cat([bank[frame] for frame in chunk.memory]) if chunk.memory else None
+    views = ChunkViews(anchors=sources.anchors[chunk.anchors], renders=sources.renders(chunk.targets), memory=memory)
+    latents = sources.synthesise(views, number)[: chunk.new]
+    rgb, embeddings = sources.develop(latents)
+    parts = zip(chunk.targets[: chunk.new], latents, embeddings, rgb, strict=True)
+    return [MadeFrame(number=frame, latent=z, embedding=e, rgb=picture) for frame, z, e, picture in parts]

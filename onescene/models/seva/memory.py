@@ -10,8 +10,8 @@ from torch import Tensor
 
 from onescene.geometry.plucker import camera_distance
 
-Policy = Literal["nearest", "3 anchors + 2 generated"]
-POLICIES: tuple[Policy, ...] = ("nearest", "3 anchors + 2 generated")
+Policy = Literal["nearest", "3 anchors + 2 generated", "none"]
+POLICIES: tuple[Policy, ...] = ("nearest", "3 anchors + 2 generated", "none")
 _COST_OF_DISTANCE = 100.0  # degrees per world unit, the release's
 
 
@@ -34,6 +34,7 @@ def choose_views(
         policy: ``nearest`` = one generated frame, that of the smallest mean cost to the targets (the paper), and the
             anchors of the smallest mean cost; ``3 anchors + 2 generated`` = the cheapest for the first, the middle two
             and the last target (the release). Places that no generated frame fills go to unused anchors, in order.
+            ``none`` = as ``nearest`` without a generated frame.
         targets: Cameras of the chunk.
         anchors: Cameras of the anchors.
         generated: Cameras of the frames in memory; may be none.
@@ -47,8 +48,9 @@ def choose_views(
     if len(targets) == 0 or clean < 1:
         raise ValueError(f"targets and clean must be at least 1, got {len(targets)} and {clean}")
     to_anchors, to_generated = camera_cost(targets, anchors), camera_cost(targets, generated)
-    if policy == "nearest":
-        remembered = to_generated.mean(dim=0).argsort(stable=True)[: min(1, clean - 1)].tolist()
+    if policy in ("nearest", "none"):
+        wanted = min(1, clean - 1) if policy == "nearest" else 0
+        remembered = to_generated.mean(dim=0).argsort(stable=True)[:wanted].tolist()
         chosen = to_anchors.mean(dim=0).argsort(stable=True)[: clean - len(remembered)].tolist()
         return chosen, remembered
     n = len(targets)

@@ -35,13 +35,17 @@ class SamplerConfig:
 
 
 def noise_predictor(network: SevaUNet, conditions: Conditions, routing: Routing = "trained") -> NoisePredictor:
-    """The network with its conditions, as :func:`~onescene.models.seva.denoiser.denoise` calls it."""
-    mask = conditions.routing_mask(routing) if network.config.lora_rank else None
-    frames = len(conditions.known)
+    """The network with its conditions, as :func:`~onescene.models.seva.denoiser.denoise` calls it.
+
+    The network runs in its own precision; what stands around it keeps that of the conditions.
+    """
+    like = next(network.parameters())
+    mask = conditions.routing_mask(routing).to(like) if network.config.lora_rank else None
+    context, rays, frames = conditions.context.to(like), conditions.rays.to(like), len(conditions.known)
 
     def predict(scaled: Tensor, index: Tensor) -> Tensor:
-        x = conditions.network_input(scaled)
-        return network(x, index.to(x), conditions.context, conditions.rays, mask, num_frames=frames)
+        x = conditions.network_input(scaled).to(like)
+        return network(x, index.to(x), context, rays, mask, num_frames=frames).to(scaled)
 
     return predict
 
