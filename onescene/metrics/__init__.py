@@ -1,4 +1,4 @@
-"""Metrics with their convention in the key's name: depth, images, camera poses, seams of panoramas.
+"""Metrics with their convention in the key's name: depth, images, camera poses, panoramas and their seams.
 
 Everything returns plain floats in a dict; nothing here reads files or needs learned weights.
 """
@@ -10,7 +10,16 @@ from onescene.metrics.depth import (
     latitude_weights,
     panorama_depth_metrics,
 )
+from onescene.metrics.frechet import frechet_distance
 from onescene.metrics.image import image_metrics, psnr, ssim_map
+from onescene.metrics.niqe import Pristine, niqe
+from onescene.metrics.panorama import (
+    colour_statistics,
+    crop_cameras,
+    horizon_statistics,
+    photo_fidelity,
+    seed_diversity,
+)
 from onescene.metrics.pose import POSE_ALIGNS, Similarity, pose_errors, umeyama, worldscore_camera_errors
 from onescene.metrics.seams import seam_jump, wrap_seams
 
@@ -18,14 +27,22 @@ __all__ = [
     "PANORAMA_RULES",
     "POSE_ALIGNS",
     "DepthRule",
+    "Pristine",
     "Similarity",
+    "colour_statistics",
+    "crop_cameras",
     "depth_metrics",
+    "frechet_distance",
+    "horizon_statistics",
     "image_metrics",
     "latitude_weights",
+    "niqe",
     "panorama_depth_metrics",
+    "photo_fidelity",
     "pose_errors",
     "psnr",
     "seam_jump",
+    "seed_diversity",
     "ssim_map",
     "umeyama",
     "worldscore_camera_errors",
