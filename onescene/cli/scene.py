@@ -82,14 +82,28 @@ def views(
     cameras: Annotated[Path | None, typer.Option(help="Camera file (transforms.json).")] = None,
     trajectory: Trajectory = None,
     frames: Frames = None,
-    method: Annotated[str | None, typer.Option(help="How holes are filled.")] = None,
+    method: Annotated[str | None, typer.Option(help="baseline, anchors-only, concat or dual-lora.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the networks that all but baseline need.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Frames made earlier: nearest, '3 anchors + 2 generated' or none.")
+    ] = None,
+    sampling: Annotated[str | None, typer.Option(help="The adapters' mask: trained or released.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of sampling; else as the weights ask for.")] = None,
+    seed: Seed = None,
     params: Params = None,
 ) -> int:
-    """See the scaffold of DIR from new cameras: DIR/04_views."""
+    """See the scaffold of DIR from new cameras: DIR/04_views.
+
+    Frames by diffusion are kept one by one: the same command goes on where an interrupted one stopped.
+    """
     if cameras is not None and (trajectory is not None or frames is not None):
         raise ValueError("--cameras and --trajectory exclude each other; give one of them")
     _must_be_a_run(folder)
-    settings = _settings("small", params, trajectory=trajectory, frames=frames, method=method)
+    flags = {"view_memory": memory, "view_sampling": sampling, "view_steps": steps, "seed": seed, "method": method}
+    flags["view_weights"] = None if weights is None else str(weights)
+    settings = _settings("small", params, trajectory=trajectory, frames=frames, **flags)
     _run(ctx, folder, settings, ("04_views",), cameras=cameras)
     typer.echo(folder / "04_views")
     return 0

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from onescene.geometry.trajectories import check_trajectory
 from onescene.pipeline.parameters import check_params, read_params
+from onescene.pipeline.view_settings import check_view_settings
 from onescene.stages.refine.config import RECIPES, Strategy
 
 PRESETS = ("small", "paper")
@@ -33,7 +34,11 @@ class RunSettings:
     radius_world: float = 0.6  # reach of a trajectory [world units; the scene's median distance is 2]
     view_hw: tuple[int, int] = (384, 512)  # [pixels]
     view_fov_deg: float = 75.0  # across a view's width [degrees]
-    method: str = "baseline"  # of novel views
+    method: str = "baseline"  # of novel views: baseline, anchors-only, concat, dual-lora
+    view_weights: str | None = None  # folder of the networks that the others need (onescene.models.seva.bundle)
+    view_memory: str = "nearest"  # frames made earlier that dual-lora sees: nearest, 3 anchors + 2 generated, none
+    view_sampling: str = "trained"  # the adapters' mask: of the training, or the release's sampler's (released)
+    view_steps: int | None = None  # of sampling; None = as the weights were made for
     refine_views: int = 8  # views that the scene is fitted to, beside the anchors
     refine_steps: int = 60
     refine_recipe: str = "small"  # learning rates, loss and more, by name: onescene.stages.refine.RECIPES
@@ -97,6 +102,7 @@ def check_settings(settings: RunSettings) -> None:
         raise ValueError("--trajectory must name at least one trajectory")
     if not 10 < settings.view_fov_deg < 170:
         raise ValueError(f"view_fov_deg must lie in (10, 170), got {settings.view_fov_deg:g}")
+    check_view_settings(settings)
     _must_be_one_of("recipe", settings.refine_recipe, tuple(RECIPES))
     if settings.refine_strategy is not None:
         _must_be_one_of("strategy", settings.refine_strategy, get_args(Strategy))

@@ -1,4 +1,7 @@
-"""Step 04: the scaffold is seen from new cameras, ``04_views/``."""
+"""Step 04: the scaffold is seen from new cameras, ``04_views/``.
+
+With a method that needs networks, frames are kept as they are made (``views_kept.py``): the same step goes on there.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from onescene.geometry.cubemap import FACES
 from onescene.geometry.trajectories import fit_trajectory_scale, make_trajectory
 from onescene.io.cameras import load_cameras, save_cameras
 from onescene.io.gaussians import load_gaussians
-from onescene.io.images import load_distance, save_image
+from onescene.io.images import load_distance, load_image, save_image
 from onescene.io.video import save_video
-from onescene.pipeline.layout import HOLES_FILE, VIEWS, view_name
+from onescene.models.loading import WeightFile
+from onescene.models.seva.bundle import check_bundle, load_bundle
+from onescene.pipeline.digests import digest_of_value
+from onescene.pipeline.layout import HOLES_FILE, VIEWS, anchor_files, view_name
 from onescene.pipeline.settings import RunSettings
-from onescene.pipeline.step import Step, StepContext
+from onescene.pipeline.step import Step, StepContext, made_from
+from onescene.pipeline.steps.views_kept import KeptFrames
+from onescene.pipeline.view_settings import synthesis_config
 from onescene.stages import views
+from onescene.stages.diffusion_views import Guide
 from onescene.types import Cameras
+
+_SHAPING = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
+_GUIDING = ("view_memory", "view_sampling", "view_steps", "anchor_fov_deg", "seed")
 
 
 def trajectory_cameras(settings: RunSettings, distance: torch.Tensor) -> Cameras:
@@ -38,39 +51,84 @@ def trajectory_cameras(settings: RunSettings, distance: torch.Tensor) -> Cameras
 
 
 def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_file: Path | None = None) -> Step:
-    """Makes the views of trajectories, or of the cameras in a file."""
+    """Makes the views of trajectories, or of the cameras in a file.
+
+    Args:
+        gaussians: The scaffold; the anchors lie in the run's folder beside its own.
+        distance: Its distance map.
+        settings: Of the run.
+        cameras_file: Instead of the trajectories of the settings.
+    """
     config = views.ViewsConfig(method=settings.method)
-    shaping = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
-    inputs = {"gaussians": gaussians, "cameras": cameras_file} if cameras_file else {"gaussians": gaussians}
+    inputs, weights, parameters = {"gaussians": gaussians}, (), {"method": settings.method, "fps": settings.fps}
+    if cameras_file:
+        inputs["cameras"] = cameras_file
+    else:
+        inputs["distance"] = distance
+        parameters |= {name: getattr(settings, name) for name in _SHAPING}
+    if settings.method != "baseline":
+        inputs |= anchor_files(gaussians.parents[1])
+        weights = check_bundle(settings.view_weights)[1]
+        parameters |= {name: getattr(settings, name) for name in _GUIDING}
 
     def make(context: StepContext) -> dict[str, Any]:
         cameras = context.given or trajectory_cameras(settings, load_distance(context.inputs["distance"]))
-        scene = load_gaussians(context.inputs["gaussians"])
-        save_video(_written(scene, cameras, config, context), context.folder / "flythrough.mp4", settings.fps)
+        scene, facts = load_gaussians(context.inputs["gaussians"]), {"method": settings.method, "frames": len(cameras)}
+        kept, guide = None, None
+        if settings.method != "baseline":
+            kept = KeptFrames(gaussians.parents[1], digest_of_value(made_from(step)), _device())
+            guide = _guide(settings, kept, context)
+            facts["weights"] = [_as_fact(file) for file in guide.models.files]
+        made = _written(views.iterate(scene, cameras, config, guide), len(cameras), context)
+        save_video(made, context.folder / "flythrough.mp4", settings.fps)
         names = [view_name(v) for v in range(len(cameras))]
         save_cameras(cameras, context.folder / "transforms.json", file_paths=names)
-        return {"method": settings.method, "frames": len(cameras)}
+        if kept:
+            kept.remove()
+        return facts
 
-    return Step(
+    step = Step(
         name=VIEWS,
         folder=VIEWS,
         make=make,
-        inputs=inputs if cameras_file else inputs | {"distance": distance},
-        parameters={"method": settings.method, "fps": settings.fps}
-        | ({} if cameras_file else {name: getattr(settings, name) for name in shaping}),
+        inputs=inputs,
+        parameters=parameters,
+        weights=weights,
         code=(__name__,),
         read=lambda: load_cameras(cameras_file) if cameras_file else None,
     )
+    return step
 
 
-def _written(scene, cameras: Cameras, config: views.ViewsConfig, context: StepContext) -> Iterator[torch.Tensor]:
-    """Makes views one by one, writes each, passes it on to the film, and keeps what the next step needs of holes."""
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _guide(settings: RunSettings, kept: KeptFrames, context: StepContext) -> Guide:
+    """Networks and anchors of a run."""
+    faces = [load_image(context.inputs[face]) for face in FACES]
+    return Guide(
+        models=load_bundle(settings.view_weights, kept.device),
+        anchors=torch.stack(faces),
+        fov_deg=settings.anchor_fov_deg,
+        config=synthesis_config(settings),
+        stored=kept.stored,
+        keep=kept.keep,
+    )
+
+
+def _as_fact(file: WeightFile) -> dict[str, str]:
+    return {"name": file.name, "file": file.path.name, "sha256": file.sha256, "licence": file.licence}
+
+
+def _written(made: Iterator[views.ViewsOutput], count: int, context: StepContext) -> Iterator[torch.Tensor]:
+    """Writes views one by one, passes each on to the film, and keeps what the next step needs of holes."""
     alpha, depth_z = [], []
-    for v, view in enumerate(views.iterate(scene, cameras, config)):
+    for v, view in enumerate(made):
         save_image(view.rgb[0], context.folder / view_name(v))
         alpha.append((view.alpha[0] * 255).round().byte().numpy())
         depth_z.append(view.depth_z[0].half().numpy())
-        context.progress((v + 1) / len(cameras))
+        context.progress((v + 1) / count)
         yield view.rgb[0]
     with open(context.folder / HOLES_FILE, "wb") as file:
         np.savez(file, alpha=np.stack(alpha), depth_z=np.stack(depth_z))
