@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig, ScaffoldPrediction
-from onescene.training.augment import Turn, add_noise, draw_colours
+from onescene.training.augment import SOFTEST, Turn, add_noise, draw_colours, draw_focus
 from onescene.training.batches import draw_batch, draw_sample, shrink_targets
 from onescene.training.geometry_terms import gradient_loss
 from onescene.training.scaffold import TrainConfig, lr_factor, new_state, train_scaffold
@@ -145,6 +145,23 @@ def test_colours_stay_in_range_and_are_those_of_the_whole_scene():
         assert 0 <= noisy.min() and noisy.max() <= 1
         assert not torch.equal(noisy, jittered) and not torch.equal(jittered, panorama)
         torch.testing.assert_close(colours(panorama[None, :, 2:4, 3:9])[0], jittered[:, 2:4, 3:9])
+
+
+def test_focus_changes_the_detail_and_nothing_else():
+    """Soft, unchanged and sharp pictures all occur; large shapes and mean colour stay, and columns go round."""
+    generator, across = torch.Generator().manual_seed(3), torch.linspace(0, 2 * torch.pi, 65)[:-1]
+    broad, fine = 0.5 + 0.2 * across.cos(), 0.1 * (16 * across).cos()
+    detail = []
+    for _ in range(40):
+        row = draw_focus((broad + fine).expand(3, 32, 64), generator)[0, 16]
+        detail.append(float(torch.fft.rfft(row)[16].abs() / torch.fft.rfft(fine)[16].abs()))
+        assert torch.fft.rfft(row - broad)[:2].abs().max() / 64 < 0.02
+    assert min(detail) < SOFTEST and max(detail) > 1.3 and 8 < sum(abs(d - 1) < 1e-3 for d in detail) < 32
+    for seed in range(10):
+        one, turned = (
+            draw_focus(x.expand(3, 32, 64), torch.Generator().manual_seed(seed)) for x in (broad, broad.roll(9))
+        )
+        torch.testing.assert_close(one.roll(9, -1), turned, atol=0.02, rtol=0)
 
 
 def test_parts_of_a_batch_are_the_batch():

@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from onescene.types import Cameras
 
 NOISE = 0.03  # largest standard deviation of the noise that a network's input gets
+SOFTEST = 0.35  # least share of the resolution that a softened picture keeps
+SHARPEST = 1.0  # largest share of its detail that a sharpened picture has once more
 
 
 @dataclass(frozen=True)
@@ -96,3 +99,25 @@ def add_noise(rgb: Float[Tensor, "*batch 3 h w"], generator: torch.Generator) ->
     """A sensor's noise of a random strength, in [0, 1]."""
     strength = NOISE * float(torch.rand(1, generator=generator))
     return (rgb + strength * torch.randn(rgb.shape, generator=generator)).clamp(0, 1)
+
+
+def draw_focus(panorama: Float[Tensor, "3 h w"], generator: torch.Generator) -> Float[Tensor, "3 h w"]:
+    """Soft, as it is (every other time) or sharpened: how fine a texture is drawn must not tell its distance.
+
+    Soft is a lower resolution, enlarged again; sharp adds the detail that the next lower octave lacks. In [0, 1].
+    """
+    kind, strength = torch.rand(2, generator=generator).tolist()
+    if kind < 0.5:
+        return panorama
+    if kind < 0.8:
+        return _at_resolution(panorama, 1 - (1 - SOFTEST) * strength)
+    return (panorama + SHARPEST * strength * (panorama - _at_resolution(panorama, 0.5))).clamp(0, 1)
+
+
+def _at_resolution(panorama: Tensor, share: float) -> Tensor:
+    """The same size with a share of its resolution; columns go round."""
+    height, width = panorama.shape[-2:]
+    around = torch.cat((panorama[..., -width // 4 :], panorama, panorama[..., : width // 4]), dim=-1)[None]
+    low = (max(2, round(height * share)), max(2, round(1.5 * width * share)))
+    soft = F.interpolate(F.interpolate(around, size=low, mode="area"), size=around.shape[-2:], mode="bilinear")
+    return soft[0, :, :, width // 4 : width // 4 + width]

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.data.panoramas import PackedViews
-from onescene.training.augment import add_noise, draw_colours, draw_turn
+from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_turn
 from onescene.types import Cameras
 
 
@@ -44,8 +44,8 @@ class Sample:
     """One augmented panorama.
 
     Attributes:
-        seen: RGB in [0, 1] as the network gets it, with noise.
-        rgb: The same without noise.
+        seen: RGB in [0, 1] as the network gets it, with noise, softer or sharper.
+        rgb: The same before that.
         log_distance: Logarithm of the distance [log m]; anything in the sky, NaN where it is unknown.
         sky: Where there is no surface.
         views: Displaced views in [0, 1], in the same colours, or None.
@@ -99,7 +99,7 @@ def draw_sample(data: PanoramaSet, index: int, generator: torch.Generator, views
     turn, colours = draw_turn(rgb.shape[-1], generator), draw_colours(rgb, generator)
     rgb = turn.panorama(colours(rgb))
     truth = {"log_distance": turn.panorama(log_distance), "sky": turn.panorama(sky)}
-    seen = add_noise(rgb, generator)
+    seen = add_noise(draw_focus(rgb, generator), generator)
     packed = data.views(index) if views and isinstance(data, PosedSet) else None
     if packed is None:
         return Sample(seen=seen, rgb=rgb, **truth)
