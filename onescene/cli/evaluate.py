@@ -1,4 +1,4 @@
-"""``onescene evaluate``: numbers for depth maps, pictures and camera poses, each named by its convention."""
+"""``onescene evaluate``: numbers for depth maps, pictures, panoramas and camera poses, named by their conventions."""
 
 from __future__ import annotations
 
@@ -87,6 +87,49 @@ def images(
     keys = next(iter(rows.values()))
     mean = {key: sum(row[key] for row in rows.values()) / len(rows) for key in keys if not key.endswith("_pooled")}
     _show({"mean": mean, "images": rows})
+    return 0
+
+
+@group.command()
+def panorama(
+    panoramas: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A 2:1 panorama, or a folder of them.")],
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME...]", help="Judge these methods: on photos cut out of the panoramas."),
+    ] = None,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of those photos' long side [degrees].")] = 75.0,
+    height: Annotated[int, typer.Option(help="Rows of the panoramas that are made.")] = 512,
+    seeds: Annotated[int, typer.Option(help="Panoramas per photo; 1: diversity is not told.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama and method.")] = None,
+) -> int:
+    """Seams, naturalness, horizon; with --methods also photo, colours, Frechet distance, diversity."""
+    import pandas as pd
+
+    from onescene.io.atomic import atomic_write_text
+    from onescene.pipeline import panorama_evaluation as judge
+    from onescene.stages.panorama import PanoramaConfig, check_config
+    from onescene.stages.panorama_methods import method_named
+
+    files = judge.panorama_files(panoramas)
+    if methods is None:
+        truths = judge.read_truths(files, height)
+        rows = [{"panorama": name} | judge.measure_panorama(rgb) for name, rgb in truths]
+        numbers = {row["panorama"]: {k: v for k, v in row.items() if k != "panorama"} for row in rows}
+    else:
+        variants = {n: PanoramaConfig(method_named(n).name, height, fov_deg) for n in methods.split(",")}
+        for variant in variants.values():
+            check_config(variant)
+        config = judge.PanoramaEvaluation(fov_deg=fov_deg, height_px=height, seeds=seeds)
+        truths = judge.read_truths(files, height)
+        rows, frechet = judge.evaluate_methods(
+            truths, variants, config, lambda row: typer.echo(f"{row['panorama']}, {row['method']}: done", err=True)
+        )
+        mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
+        mean[judge.FRECHET] = pd.Series(frechet)
+        numbers = {"panoramas": len(files), "mean": {k: r.dropna().to_dict() for k, r in mean.iterrows()}}
+    if out:
+        atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
+    _show(numbers)
     return 0
 
 
