@@ -167,7 +167,7 @@ def test_a_panorama_to_begin_with(copy, capsys, tmp_path):
     assert (same[0] == same[1]).all()
     assert not np.asarray(Image.open(out / "01_panorama" / "mask.png")).any()
     stages = json.loads((out / "run.json").read_text())["stages"]
-    assert stages[0]["method"] == "given"
+    assert stages[0]["method"] == "file"
 
 
 # --- its parts -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
 def list_models() -> int:
     """Name, stage, weights, licence and needs of every model."""
     from onescene.models.registry import ARCHITECTURES, MODELS
+    from onescene.stages.panorama_methods import METHODS
 
     readable = {a.name for a in ARCHITECTURES}
     for model in MODELS:
@@ -27,6 +29,12 @@ def list_models() -> int:
         state = "runs here" if model.preset == "small" else state
         typer.echo(f"{model.name} [{model.preset}: {state}]\n  {model.stage}; weights: {model.weights}")
         typer.echo(f"  licence: {model.licence}; needs {model.needs}")
+    typer.echo("\nmethods of `onescene panorama --method NAME`:")
+    for method in METHODS.values():
+        typer.echo(f"{method.name}\n  {method.summary}; weights: {method.weights}")
+        typer.echo(f"  licence: {method.licence}\n  memory: {method.memory}; time: {method.time}")
+        if method.options:
+            typer.echo(f"  panorama_options: {', '.join(f.name for f in fields(method.options))}")
     return 0
 
 

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
-from onescene.cli.options import Out, RunFolder
+from onescene.cli.options import Accept, Method, NegativePrompt, Out, PitchDeg, Prompt, RollDeg, RunFolder
 
-Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo: JPEG, PNG, TIFF, WebP, ...")]
+Photo = Annotated[
+    Path | None,
+    typer.Argument(metavar="PHOTO", help="A photo: JPEG, PNG, TIFF, WebP, ...; not needed by a method from words."),
+]
 FovDeg = Annotated[float | None, typer.Option(help="Field of view of the photo's long side [degrees].")]
 Trajectory = Annotated[str | None, typer.Option(metavar="NAME[,NAME...]", help="Ways of the camera.")]
 Frames = Annotated[int | None, typer.Option(help="Views along each way.")]
@@ -38,16 +41,21 @@ def run(
     seed: Seed = None,
     params: Params = None,
     fresh: Fresh = False,
+    method: Method = None,
+    prompt: Prompt = None,
+    accept_license: Accept = None,
 ) -> int:
     """Turn a photo into a scene: scene.html, flythrough.mp4, gaussians, overview.png.
 
     A second run makes only what is missing or made from something else.
     """
-    if photo is None and panorama is None:
+    if photo is None and panorama is None and not prompt:
         raise ValueError("run needs a PHOTO, or a panorama given with --panorama FILE")
     from onescene.pipeline.job import STEPS
 
-    settings = _settings(preset, params, fov_deg=fov_deg, trajectory=trajectory, frames=frames, seed=seed)
+    _accept(accept_license)
+    flags = {"panorama_method": method, "panorama_prompt": prompt, "fov_deg": fov_deg, "seed": seed}
+    settings = _settings(preset, params, trajectory=trajectory, frames=frames, **flags)
     _run(ctx, out, settings, STEPS, photo=photo, panorama=panorama, fresh=fresh)
     for name in ("scene.html", "flythrough.mp4", "05_scene/gaussians.ply", "overview.png"):
         typer.echo(out / name)
@@ -55,10 +63,30 @@ def run(
 
 
 def panorama(
-    ctx: typer.Context, photo: Photo, out: Out, fov_deg: FovDeg = None, seed: Seed = None, params: Params = None
+    ctx: typer.Context,
+    out: Out,
+    photo: Photo = None,
+    fov_deg: FovDeg = None,
+    pitch_deg: PitchDeg = None,
+    roll_deg: RollDeg = None,
+    method: Method = None,
+    prompt: Prompt = None,
+    negative_prompt: NegativePrompt = None,
+    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the method's weights.")] = None,
+    accept_license: Accept = None,
+    seed: Seed = None,
+    params: Params = None,
 ) -> int:
-    """Turn a photo into a panorama: DIR/01_panorama/panorama.png and mask.png (white = generated)."""
-    settings = _settings("small", params, fov_deg=fov_deg, seed=seed)
+    """Turn a photo into a panorama: DIR/01_panorama/panorama.png and mask.png (white = generated).
+
+    With --method file the PHOTO is a 2:1 panorama, taken as it is; some methods make one from --prompt alone.
+    """
+    _accept(accept_license)
+    if photo is None and not prompt:
+        raise ValueError("panorama needs a PHOTO, or words given with --prompt for a method that reads them")
+    flags = {"panorama_method": method, "panorama_prompt": prompt, "panorama_negative_prompt": negative_prompt}
+    flags |= {"fov_deg": fov_deg, "pitch_deg": pitch_deg, "roll_deg": roll_deg, "seed": seed}
+    settings = _settings("small", params, panorama_options={"weights": str(weights)} if weights else None, **flags)
     _run(ctx, out, settings, ("01_panorama",), photo=photo)
     typer.echo(out / "01_panorama" / "panorama.png")
     return 0
@@ -138,6 +166,13 @@ def _settings(preset: str, params: Path | None, *, trajectory: str | None = None
 
     names = None if trajectory is None else tuple(t.strip() for t in trajectory.split(",") if t.strip())
     return settings_from(preset, params, trajectory=names, **flags)
+
+
+def _accept(licences: list[str] | None) -> None:
+    if licences:
+        from onescene.pipeline.licences import accept
+
+        accept(licences)
 
 
 def _must_be_a_run(folder: Path) -> None:

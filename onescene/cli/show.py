@@ -23,6 +23,8 @@ class ProgressLine:
     def __call__(self, moment: RunProgress) -> None:
         """Shows a moment."""
         where = f"[{moment.index}/{moment.total}] {moment.step}"
+        if moment.note:
+            self._line(moment.note)
         if moment.state == "running":
             self._running(where, moment)
         elif moment.state == "skipped":

@@ -77,7 +77,7 @@ def run_job(job: Job, report: Callable[[RunProgress], None] | None = None) -> di
                 clock.skipped(name)
                 states[name] = "skipped"
                 continue
-            run_step(step, out, partial(clock.started, name))
+            run_step(step, out, partial(clock.started, name, step.announcement))
             clock.finished(name)
             states[name] = "ran"
         _write_record(job, {n for n, s in states.items() if s == "ran"})
@@ -99,8 +99,8 @@ def make_step(name: str, job: Job) -> Step:
 
     out, settings = job.out, job.settings
     if name == layout.PANORAMA:
-        if job.panorama is not None:
-            return panorama.given_panorama_step(job.panorama)
+        if job.panorama is not None or settings.panorama_method == "file":
+            return panorama.given_panorama_step(job.panorama or job.photo)
         return panorama.panorama_step(job.photo, settings)
     source = job.panorama if layout.PANORAMA not in job.steps and job.panorama else layout.panorama_file(out)
     makers: dict[str, Callable[[], Step]] = {

@@ -20,6 +20,7 @@ class RunProgress:
         share: Share of the step that is done, in [0, 1].
         seconds: How long the step has run [s].
         seconds_left: Until the end of the run [s]; an estimate.
+        note: What the step says before it starts; empty at every other moment.
     """
 
     step: str
@@ -29,6 +30,7 @@ class RunProgress:
     share: float
     seconds: float
     seconds_left: float
+    note: str = ""
 
 
 class Clock:
@@ -57,10 +59,10 @@ class Clock:
         """The step is up to date."""
         self._say(name, "skipped", 1.0, 0.0)
 
-    def started(self, name: str) -> Callable[[float], None]:
-        """The step begins; returns what it calls with its share."""
+    def started(self, name: str, note: str = "") -> Callable[[float], None]:
+        """The step begins, with what it has to say; returns what it calls with its share."""
         self._started = self._now()
-        self._say(name, "running", 0.0, 0.0)
+        self._say(name, "running", 0.0, 0.0, note)
         return lambda share: self._say(name, "running", min(max(share, 0.0), 1.0), self._now() - self._started)
 
     def finished(self, name: str) -> None:
@@ -70,7 +72,9 @@ class Clock:
         self._done_actual += seconds
         self._say(name, "done", 1.0, seconds)
 
-    def _say(self, name: str, state: Literal["running", "done", "skipped"], share: float, seconds: float) -> None:
+    def _say(
+        self, name: str, state: Literal["running", "done", "skipped"], share: float, seconds: float, note: str = ""
+    ) -> None:
         if self._report is None:
             return
         index = self._names.index(name)
@@ -80,7 +84,7 @@ class Clock:
             guess = self._expected[name] * self._pace() * (1 - share)
             # the own pace of a step counts more the further it is
             own = guess if share == 0 else (1 - share) * guess + share * seconds * (1 - share) / share
-        self._report(RunProgress(name, index + 1, len(self._names), state, share, seconds, later + own))
+        self._report(RunProgress(name, index + 1, len(self._names), state, share, seconds, later + own, note))
 
     def _pace(self) -> float:
         """How much slower than expected this run is; 1 until something was done."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from onescene.geometry.trajectories import check_trajectory
 from onescene.pipeline.parameters import check_params, read_params
 from onescene.pipeline.view_settings import check_view_settings
+from onescene.stages.panorama_methods import method_named, options_from
 from onescene.stages.refine.config import RECIPES, Strategy
 
 PRESETS = ("small", "paper")
@@ -25,6 +26,12 @@ class RunSettings:
 
     seed: int = 0
     fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None = read from it, else guessed
+    pitch_deg: float | None = None  # how far the photo's camera looks up [degrees]; None = level
+    roll_deg: float | None = None  # how far it is turned clockwise about its view axis [degrees]; None = level
+    panorama_method: str = "baseline"  # a name of onescene.stages.panorama_methods.METHODS
+    panorama_prompt: str = ""  # what the panorama shows, in any language that the method's text encoder knows
+    panorama_negative_prompt: str = ""  # what it must not show
+    panorama_options: dict[str, Any] = field(default_factory=dict)  # of the method: `onescene models list` names them
     panorama_height: int = 512  # [pixels]; a panorama that is given is shrunk to at most 4 times this
     face_px: int = 256  # side of an anchor, and Gaussians along it
     anchor_fov_deg: float = 95.0  # [degrees]
@@ -78,7 +85,9 @@ def settings_from(preset_name: str = "small", params_file: str | Path | None = N
     if params_file is not None:
         values = read_params(params_file)
         check_params(values, {**asdict(settings), "fov_deg": None}, Path(params_file).name)
-    values |= {k: v for k, v in flags.items() if v is not None}
+    values |= {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
+    if flags.get("panorama_options"):  # a flag sets one option and leaves those of the file
+        values["panorama_options"] = {**values.get("panorama_options", {}), **flags["panorama_options"]}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "trajectory" in values:
         values["trajectory"] = tuple(map(check_trajectory, values["trajectory"]))
@@ -98,6 +107,14 @@ def check_settings(settings: RunSettings) -> None:
             raise ValueError(f"{_flag(name)} must be >= {low}, got {getattr(settings, name)}")
     if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
         raise ValueError(f"--fov-deg must lie in (10, 170), got {settings.fov_deg:g}")
+    for name, most in (("pitch_deg", 90), ("roll_deg", 180)):
+        value = getattr(settings, name)
+        if value is not None and not abs(value) <= most:
+            raise ValueError(f"{_flag(name)} must lie in [-{most}, {most}] degrees, got {value:g}")
+    method = method_named(settings.panorama_method)
+    options_from(method, settings.panorama_options)
+    if (settings.panorama_prompt or settings.panorama_negative_prompt) and not method.prompted:
+        raise ValueError(f"method {method.name} reads no prompt; leave --prompt out or choose another --method")
     if not settings.trajectory:
         raise ValueError("--trajectory must name at least one trajectory")
     if not 10 < settings.view_fov_deg < 170:
@@ -118,4 +135,5 @@ def _must_be_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _flag(name: str) -> str:
-    return {"frames": "--frames", "seed": "--seed"}.get(name, name)
+    flags = {"frames": "--frames", "seed": "--seed", "pitch_deg": "--pitch-deg", "roll_deg": "--roll-deg"}
+    return flags.get(name, name)

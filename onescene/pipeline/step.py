@@ -56,6 +56,7 @@ class Step:
         code: Modules whose sources, with all they import, its result depends on.
         weights: Weight files it uses.
         read: Reads what the caller gave and complains of it, before anything is said or made.
+        announcement: Said once before it starts: what it will need.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Step:
     code: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
     read: Callable[[], Any] = lambda: None
+    announcement: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,17 +165,11 @@ def _place(photo: Tensor | None, config: PanoramaConfig) -> tuple[PlacedPhoto, f
         hw = (config.height_px, 2 * config.height_px)
         nothing = torch.zeros(hw)
         return PlacedPhoto(panorama=nothing.expand(3, *hw), mask=nothing > 0, weight=nothing), 0.0, "none"
-    _check_photo(photo)
+    check_photo(photo, config.method)
     if config.method == "file":
         hw = check_panorama_hw(tuple(photo.shape[-2:]), "panorama's size")
         everywhere = torch.ones(hw, device=photo.device)
         return PlacedPhoto(panorama=photo, mask=everywhere > 0, weight=everywhere.to(photo)), 360.0, "given"
-    height, width = photo.shape[-2:]
-    if max(height, width) > LARGEST_ASPECT * min(height, width):
-        raise ValueError(
-            f"photo must be at most {LARGEST_ASPECT:g} times as long as wide, got {width} x {height}: such a strip is"
-            " stitched from several, and no pinhole camera's field of view describes it; cut a part out of it"
-        )
     fov_deg = ASSUMED_FOV_DEG if config.fov_deg is None else float(config.fov_deg)
     return place_exactly(photo, fov_deg, config), fov_deg, "assumed" if config.fov_deg is None else config.fov_source
 
@@ -213,9 +207,24 @@ def _bound_size(photo: Tensor, fov_deg: float, height_px: int) -> Tensor:
     return F.interpolate(photo[None], size=size, mode="area")[0]
 
 
-def _check_photo(photo: Tensor) -> None:
+def check_photo(photo: Float[Tensor, "3 h w"], method: str) -> None:
+    """Refuses a photo that the stage can not use.
+
+    Args:
+        photo: RGB in [0, 1]; for the method ``file`` the panorama itself.
+        method: A name of ``panorama_methods.METHODS``.
+
+    Raises:
+        ValueError: it is smaller than 64 pixels, longer than 4:1 or not in [0, 1].
+    """
     if photo.ndim != 3 or photo.shape[0] != 3 or min(photo.shape[1:]) < SMALLEST_PX:
         raise ValueError(f"photo must be [3, h, w] with h and w >= {SMALLEST_PX} pixels, got {list(photo.shape)}")
     low, high = float(photo.min()), float(photo.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"photo must be in [0, 1] without NaN, got values from {low} to {high}")
+    height, width = photo.shape[-2:]
+    if method != "file" and max(height, width) > LARGEST_ASPECT * min(height, width):
+        raise ValueError(
+            f"photo must be at most {LARGEST_ASPECT:g} times as long as wide, got {width} x {height}: such a strip is"
+            " stitched from several, and no pinhole camera's field of view describes it; cut a part out of it"
+        )

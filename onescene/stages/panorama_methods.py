@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class PanoramaMethod:
         options: Frozen dataclass of its own settings; None: it has none.
         files: Options -> the weight files that it will read. Quick; called before anything starts; raises
             FileNotFoundError or ValueError with the sentence that says what is missing and where to get it.
-        accept: Names of the licences that must have been accepted (``--accept-license NAME``).
+        accept: Licences that must have been accepted (``--accept-license NAME``): name -> what it says, in a clause.
         from_text: Whether it can do without a photo.
         prompted: Whether it reads the prompt.
     """
@@ -87,7 +87,7 @@ class PanoramaMethod:
     load: Callable[[Any], Synthesise]
     options: type | None = None
     files: Callable[[Any], tuple[Path, ...]] = lambda options: ()
-    accept: tuple[str, ...] = ()
+    accept: Mapping[str, str] = field(default_factory=dict)
     from_text: bool = False
     prompted: bool = False
 

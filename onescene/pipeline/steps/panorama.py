@@ -1,47 +1,104 @@
-"""Step 01: a photo, or a panorama that the user brings, becomes ``01_panorama/``."""
+"""Step 01: a photo, words, or a panorama that the user brings, becomes ``01_panorama/``."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from onescene.geometry.perspective import FOV_RANGE_DEG
-from onescene.io.images import load_panorama, load_photo, save_image, save_mask
+from onescene.io.images import Photo, load_panorama, load_photo, save_image, save_mask
+from onescene.pipeline.digests import digest_of_file
 from onescene.pipeline.layout import PANORAMA, PANORAMA_MAX_PX
+from onescene.pipeline.licences import refuse_unaccepted
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import panorama
+from onescene.stages.panorama_methods import METHODS, PanoramaMethod, method_named, options_from
+
+logger = logging.getLogger(__name__)
+
+EXIF_DIFFERS = 1.3  # a field of view that is this many times the camera's own note, or less, is told of
+_PARAMETERS = (
+    *("panorama_height", "fov_deg", "pitch_deg", "roll_deg", "seed"),
+    *("panorama_method", "panorama_prompt", "panorama_negative_prompt", "panorama_options"),
+)
 
 
-def panorama_step(photo: Path, settings: RunSettings) -> Step:
-    """Outpaints the photo."""
+def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
+    """Makes the surroundings of the photo, or a whole panorama from words, by the method of the settings.
+
+    Raises:
+        ValueError, FileNotFoundError: a licence was not accepted; weights are missing; no photo where one is needed.
+    """
+    method = method_named(settings.panorama_method)
+    if photo is None and not method.from_text:
+        able = [row.name for row in METHODS.values() if row.from_text]
+        raise ValueError(f"method {method.name} needs a PHOTO; from words alone work: {', '.join(able) or 'none'}")
+    options = options_from(method, settings.panorama_options)
+    weights = method.files(options)
+    refuse_unaccepted(method)
+
+    def read() -> Photo | None:
+        if photo is None:
+            return None
+        found = load_photo(photo)
+        panorama.check_photo(found.rgb, method.name)
+        return found
 
     def make(context: StepContext) -> dict[str, Any]:
-        read = context.given
-        fov_deg, source = settings.fov_deg, "given"
-        # a camera's own note out of range is not believed
-        if fov_deg is None and read.fov_deg is not None and FOV_RANGE_DEG[0] < read.fov_deg < FOV_RANGE_DEG[1]:
-            fov_deg, source = read.fov_deg, "exif"
-        config = panorama.PanoramaConfig(
-            height_px=settings.panorama_height, fov_deg=fov_deg, fov_source=source, seed=settings.seed
-        )
-        out = panorama.run(read.rgb, config, context.progress)
+        config = _config(context.given, settings, options)
+        out = panorama.run(context.given.rgb if context.given else None, config, context.progress)
         save_image(out.panorama, context.folder / "panorama.png")
         save_mask(out.mask, context.folder / "mask.png")
-        return {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source}
+        facts = {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source}
+        return {**facts, "weights": [_used(path, method) for path in weights]} if weights else facts
 
-    names = ("panorama_height", "fov_deg", "seed")
     return Step(
         name=PANORAMA,
         folder=PANORAMA,
         make=make,
-        inputs={"photo": photo},
-        parameters={name: getattr(settings, name) for name in names},
+        inputs={"photo": photo} if photo else {},
+        parameters={name: getattr(settings, name) for name in _PARAMETERS},
+        weights=weights,
         code=(__name__,),
-        read=lambda: load_photo(photo),
+        read=read,
+        announcement=method.announcement,
     )
+
+
+def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama.PanoramaConfig:
+    """Settings of the stage; the field of view is the user's, else the camera's note, else left to the stage."""
+    fov_deg, source = settings.fov_deg, "given"
+    noted = read.fov_deg if read else None
+    # a camera's own note out of range is not believed
+    if noted is not None and not FOV_RANGE_DEG[0] < noted < FOV_RANGE_DEG[1]:
+        noted = None
+    if fov_deg is None and noted is not None:
+        fov_deg, source = noted, "exif"
+    elif fov_deg is not None and noted is not None and not 1 / EXIF_DIFFERS < fov_deg / noted < EXIF_DIFFERS:
+        logger.warning(
+            "--fov-deg %.0f contradicts the %.0f degrees of the photo's EXIF; the former is used", fov_deg, noted
+        )
+    return panorama.PanoramaConfig(
+        method=settings.panorama_method,
+        height_px=settings.panorama_height,
+        fov_deg=fov_deg,
+        fov_source=source,
+        pitch_deg=settings.pitch_deg or 0.0,
+        roll_deg=settings.roll_deg or 0.0,
+        prompt=settings.panorama_prompt,
+        negative_prompt=settings.panorama_negative_prompt,
+        options=options,
+        seed=settings.seed,
+    )
+
+
+def _used(path: Path, method: PanoramaMethod) -> dict[str, str]:
+    """A weight file, for run.json."""
+    return {"name": method.name, "file": path.name, "sha256": digest_of_file(path), "licence": method.licence}
 
 
 def given_panorama_step(file: Path) -> Step:
@@ -51,7 +108,7 @@ def given_panorama_step(file: Path) -> Step:
         image = context.given
         save_image(image, context.folder / "panorama.png")
         save_mask(torch.zeros(image.shape[-2:], dtype=torch.bool), context.folder / "mask.png")
-        return {"method": "given"}
+        return {"method": "file"}
 
     return Step(
         name=PANORAMA,
