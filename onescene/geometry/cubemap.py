@@ -10,6 +10,8 @@ pitch 0, 0, 0, 0, 90, -90 degrees), so the top of face U looks to +x and the top
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -38,6 +40,34 @@ _AXES = (  # rows: x, y and z axis of each face's camera in the world
     ((0, 0, 1), (-1, 0, 0), (0, -1, 0)),
     ((0, 0, 1), (1, 0, 0), (0, 1, 0)),
 )
+
+
+def _table(make: Callable) -> Callable:
+    """Keeps what ``make`` gives for some sizes; ``torch.compile`` takes it for a constant.
+
+    Notes: as ``torch.compiler.assume_constant_result`` does, which would import the compiler, a second for everyone.
+    The compiler names what stands in a tuple, and mistakes one lone tensor for the next.
+    """
+
+    @lru_cache(maxsize=32)
+    def kept(*sizes):
+        return (make(*sizes),)
+
+    def constant(*sizes):
+        return kept(*sizes)
+
+    constant._dynamo_marked_constant = True
+    return lambda *sizes: constant(*sizes)[0]
+
+
+def _fixed(tensor: Tensor) -> Tensor:
+    """A tensor whose sizes ``torch.compile`` never takes for variable."""
+    return torch.nn.Parameter(tensor, requires_grad=False)
+
+
+def _whole(size: int) -> int:
+    """A size as an int; compiled code is made for it, as :func:`operator.index` tells the compiler."""
+    return operator.index(int(size))
 
 
 def _check_face(face_px: int, fov_deg: float, lowest_deg: float = 10.0) -> None:
@@ -74,7 +104,7 @@ def face_cameras(face_px: int, fov_deg: float, *, device=None, dtype: torch.dtyp
     return Cameras(world_from_cam=world_from_cam, K=K, hw=(face_px, face_px))
 
 
-@lru_cache(maxsize=32)
+@_table
 def _face_rays(face_px: int, fov_deg: float, grid: str) -> Tensor:
     """Rays K'^-1 u of one face (z = 1), [S, S, 3], float64."""
     half = math.tan(math.radians(fov_deg) / 2)
@@ -85,7 +115,7 @@ def _face_rays(face_px: int, fov_deg: float, grid: str) -> Tensor:
     else:
         raise ValueError(f"grid must be 'paper' or 'release', got {grid!r}")
     x, y = torch.meshgrid(line, line, indexing="xy")
-    return torch.stack((x, y, torch.ones_like(x)), dim=-1)
+    return _fixed(torch.stack((x, y, torch.ones_like(x)), dim=-1))
 
 
 def face_directions(
@@ -102,14 +132,14 @@ def face_directions(
         ValueError: a size, field of view or grid out of range.
     """
     _check_face(face_px, fov_deg)
-    rays = F.normalize(_face_rays(int(face_px), float(fov_deg), grid), dim=-1)
+    rays = F.normalize(_face_rays(_whole(face_px), float(fov_deg), grid), dim=-1)
     directions = torch.einsum("fij,hwj->fhwi", world_from_face(dtype=torch.float64), rays)
     return directions.to(device=device, dtype=dtype)
 
 
-@lru_cache(maxsize=32)
+@_table
 def _e2c_xy(hw: tuple[int, int], face_px: int, fov_deg: float, grid: str) -> Tensor:
-    return panorama_xy_from_directions(face_directions(face_px, fov_deg, grid=grid, dtype=torch.float64), hw)
+    return _fixed(panorama_xy_from_directions(face_directions(face_px, fov_deg, grid=grid, dtype=torch.float64), hw))
 
 
 def faces_from_panorama(
@@ -134,7 +164,7 @@ def faces_from_panorama(
     """
     hw = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
     _check_face(face_px, fov_deg)
-    xy = _e2c_xy(hw, int(face_px), float(fov_deg), grid).to(panorama)
+    xy = _e2c_xy((_whole(hw[0]), _whole(hw[1])), _whole(face_px), float(fov_deg), grid).to(panorama)
     faces = sample_panorama(panorama, xy, mode)  # [*, C, 6, S, S]
     return faces.movedim(-3, -4)
 
@@ -158,7 +188,7 @@ def _overlap_weight(tangent: Tensor, fov_deg: float, overlap: str, rank: int) ->
     return ((fov_deg / 2 - angle_deg) / (fov_deg - 90)).clamp(0, 1)
 
 
-@lru_cache(maxsize=32)
+@_table
 def _c2e_slots(hw: tuple[int, int], face_px: int, fov_deg: float, overlap: str) -> tuple[_Slot, ...]:
     directions = directions_from_panorama(hw, dtype=torch.float64).reshape(-1, 3)
     magnitude, axis = directions.abs().sort(dim=-1, descending=True)
@@ -178,11 +208,11 @@ def _c2e_slots(hw: tuple[int, int], face_px: int, fov_deg: float, overlap: str) 
         grid = torch.stack((2 * x / (6 * face_px) - 1, 2 * xy[:, 1] / face_px - 1), dim=-1)
         raw.append((grid, weight))
     total = sum(weight for _, weight in raw)
-    slots = [_Slot(None, raw[0][0], raw[0][1] / total)]
+    slots = [_Slot(None, _fixed(raw[0][0]), _fixed(raw[0][1] / total))]
     for grid, weight in raw[1:]:
         index = torch.nonzero(weight > 0)[:, 0]
         if len(index):
-            slots.append(_Slot(index, grid[index], (weight / total)[index]))
+            slots.append(_Slot(*map(_fixed, (index, grid[index], (weight / total)[index]))))
     return tuple(slots)
 
 
@@ -219,7 +249,7 @@ def panorama_from_faces(
     _check_face(face_px, fov_deg, 90.0)
     row = faces.movedim(-4, -2).reshape(-1, channels, face_px, 6 * face_px)  # F R B L U D side by side
     out = None
-    for slot in _c2e_slots((height, width), face_px, float(fov_deg), overlap):
+    for slot in _c2e_slots((_whole(height), _whole(width)), _whole(face_px), float(fov_deg), overlap):
         grid = slot.grid.to(row)[None, :, None].expand(row.shape[0], -1, -1, -1)
         part = F.grid_sample(row, grid, mode=mode, padding_mode="border", align_corners=False)[..., 0]
         part = part * slot.weight.to(row)
@@ -228,7 +258,7 @@ def panorama_from_faces(
 
 
 def _z_of_unit_ray(face_px: int, fov_deg: float, like: Tensor) -> Tensor:
-    return (1 / _face_rays(int(face_px), float(fov_deg), "paper").norm(dim=-1)).to(like)
+    return (1 / _face_rays(_whole(face_px), float(fov_deg), "paper").norm(dim=-1)).to(like)
 
 
 def depth_z_from_distance(
