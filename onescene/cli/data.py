@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +84,61 @@ def public(
     entries = index["maps"].values()
     typer.echo(f"{out}: {sum(e['panoramas'] for e in entries)} panoramas of {len(entries)} scenes")
     return 0
+
+
+@group.command()
+def pairs(
+    data: Annotated[
+        list[str], typer.Option(help="Folder of panoramas with displaced views (data maps --views 4), or rooms.")
+    ],
+    out: Out,
+    split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
+    count: Annotated[int, typer.Option(help="Number of rooms, where the data is rooms.")] = 64,
+    px: Annotated[int, typer.Option(help="Side of the pictures [pixels].")] = 256,
+    seed: Seed = 0,
+) -> int:
+    """Pair true views with what the small scaffold shows there: what `train views` learns from."""
+    from onescene.data.view_scenes import pack_scenes
+    from onescene.models.loading import load_scaffold
+    from onescene.pipeline.view_scenes import PairConfig, open_posed, scene_of_panorama
+
+    posed = open_posed(data, split, count, seed)
+    network, config = load_scaffold()[0], PairConfig(px=px)
+    names = {f"{i:06d}": i for i in range(len(posed))}
+    made = pack_scenes(names, lambda n: scene_of_panorama(posed, names[n], n, network, config), out, _kept(len(posed)))
+    typer.echo(f"{out}: {made} scenes")
+    return 0
+
+
+@group.command()
+def clips(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, laid out as it is handed out.")],
+    dataset: Annotated[str, typer.Option(help="dl3dv or realestate10k.")],
+    renders: Annotated[
+        Path, typer.Option(help="Folder of <clip>/<frame>.png: a sparse reconstruction seen from the frames' cameras.")
+    ],
+    out: Out,
+    split: Annotated[str | None, typer.Option(help="train or heldout; default: all that is there.")] = None,
+    px: Annotated[int, typer.Option(help="Side of the pictures [pixels].")] = 256,
+) -> int:
+    """Pair frames of a public data set with your reconstruction's renders: what `train views` learns from."""
+    from onescene.data.public.clips import ClipConfig, read_clips, scene_of_clip
+    from onescene.data.view_scenes import pack_scenes
+
+    if not renders.is_dir():
+        raise FileNotFoundError(f"no such folder: {renders}")
+    found, config = {clip.name: clip for clip in read_clips(dataset, folder, split)}, ClipConfig(px=px)
+    made = pack_scenes(found, lambda n: scene_of_clip(found[n], renders, config), out, _kept(len(found)))
+    if not made:
+        raise FileNotFoundError(f"no frame of {folder} has a render in {renders}: <clip>/<frame>.png are looked for")
+    typer.echo(f"{out}: {made} scenes of {len(found)} clips")
+    return 0
+
+
+def _kept(total: int) -> Callable[[str, bool], None]:
+    """Says how far a packing is."""
+    done = itertools.count(1)
+    return lambda name, kept: _show(name if kept else f"{name}: left out, it shows nothing", next(done), total)
 
 
 def show_skipped(skipped: dict[str, str]) -> None:

@@ -1,0 +1,142 @@
+"""Scenes that teach novel views: clean views, true views, and what a sparse reconstruction shows from there.
+
+A folder holds one ``<name>.npz`` per scene, as Sec. 3.3 of One2Scene pairs them: ``clean_rgb`` uint8 [a, s, s, 3],
+``true_rgb`` and ``rendered_rgb`` uint8 [t, s, s, 3] (holes black), ``clean_world_from_cam`` [a, 4, 4],
+``clean_K`` [a, 3, 3], ``world_from_cam`` [t, 4, 4] and ``K`` [t, 3, 3]: OpenCV axes, intrinsics divided by the side.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from numpy import ndarray
+
+from onescene.data.panoramas import check_out_dir, write_arrays
+
+MIN_COVERED = 0.1  # a render that shows less than this share of its pixels is empty, and teaches nothing
+_DARK = 2  # brighter than this in any channel is shown [1/255]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewScene:
+    """One scene; all images are squares of one size.
+
+    Attributes:
+        name: Of its file.
+        clean_rgb: Views without artefacts: anchors, or context frames of a clip.
+        clean_world_from_cam: Their cameras, OpenCV axes.
+        clean_K: Their intrinsics divided by the image's side.
+        true_rgb: What should be seen.
+        rendered_rgb: What the sparse reconstruction shows there, over black.
+        world_from_cam: Cameras of both.
+        K: Intrinsics of both.
+    """
+
+    name: str
+    clean_rgb: UInt8[ndarray, "a s s 3"]
+    clean_world_from_cam: Float32[ndarray, "a 4 4"]
+    clean_K: Float32[ndarray, "a 3 3"]
+    true_rgb: UInt8[ndarray, "t s s 3"]
+    rendered_rgb: UInt8[ndarray, "t s s 3"]
+    world_from_cam: Float32[ndarray, "t 4 4"]
+    K: Float32[ndarray, "t 3 3"]
+
+    def __len__(self) -> int:
+        return len(self.true_rgb)
+
+
+_ARRAYS = tuple(f.name for f in fields(ViewScene) if f.name != "name")
+
+
+def shows_something(rendered: UInt8[ndarray, "h w 3"], least: float = MIN_COVERED) -> bool:
+    """Whether a render covers at least a share of its pixels; renders that are all holes are left out."""
+    return bool((rendered.max(axis=-1) > _DARK).mean() >= least)
+
+
+def without_empty_renders(scene: ViewScene, least: float = MIN_COVERED) -> ViewScene:
+    """The scene with only those true views whose render shows something."""
+    keep = [i for i, rendered in enumerate(scene.rendered_rgb) if shows_something(rendered, least)]
+    changed = ("true_rgb", "rendered_rgb", "world_from_cam", "K")
+    return ViewScene(
+        **{f.name: getattr(scene, f.name)[keep] if f.name in changed else getattr(scene, f.name) for f in fields(scene)}
+    )
+
+
+def pack_scenes(
+    names: Iterable[str],
+    make: Callable[[str], ViewScene | None],
+    out_dir: str | Path,
+    progress: Callable[[str, bool], None] = lambda name, kept: None,
+) -> int:
+    """Writes scenes one by one; files that are there are kept, so an interrupted call goes on.
+
+    Args:
+        names: Of the scenes.
+        make: Makes a scene of its name; None, or one without a true view, is left out.
+        out_dir: Folder to write to.
+        progress: Called with each name and whether there is a file of it.
+
+    Returns:
+        How many scenes the folder now holds of those named.
+
+    Raises:
+        ValueError: ``out_dir`` is a file.
+    """
+    out, count = check_out_dir(out_dir), 0
+    for name in names:
+        path = out / f"{name}.npz"
+        if not path.is_file():
+            scene = make(name)
+            scene = without_empty_renders(scene) if scene is not None else None
+            if scene is not None and len(scene):
+                out.mkdir(parents=True, exist_ok=True)
+                write_arrays(path, {key: getattr(scene, key) for key in _ARRAYS})
+        count += path.is_file()
+        progress(name, path.is_file())
+    return count
+
+
+def read_scene(path: str | Path) -> ViewScene:
+    """One scene.
+
+    Raises:
+        ValueError: the file is damaged, or lacks an array.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return ViewScene(name=path.stem, **{key: file[key] for key in _ARRAYS})
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} must be a packed scene of views, but it is damaged") from error
+
+
+class SceneSet:
+    """The scenes of folders, each read when it is asked for.
+
+    Args:
+        folders: Made by ``onescene data pairs`` or ``onescene data clips``.
+
+    Raises:
+        FileNotFoundError: a folder holds none.
+    """
+
+    def __init__(self, *folders: str | Path) -> None:
+        self.paths: list[Path] = []
+        for folder in folders:
+            found = sorted(Path(folder).glob("*.npz"))
+            if not found:
+                raise FileNotFoundError(
+                    f"folder must hold packed scenes of views (onescene data pairs), found none in {folder}"
+                )
+            self.paths += found
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> ViewScene:
+        return read_scene(self.paths[index])
