@@ -121,5 +121,5 @@ def test_the_list_tells_what_is_read(capsys):
     assert main(["models", "list"]) == 0
     said = capsys.readouterr().out
     assert "VGGT-1B [paper: its weights are read, no stage runs it]" in said
-    assert "Hunyuan-Pano [paper: not in this version]" in said
+    assert "Hunyuan-Pano-DiT, the paper's" in said and "hunyuan-text" in said
     assert "scaffold-small [small: runs here]" in said

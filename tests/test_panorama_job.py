@@ -114,7 +114,7 @@ def test_a_field_of_view_that_contradicts_exif_is_told(folder, caplog):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["photo.png", "--method", "magic"], "method must be one of baseline, file, .*got 'magic'"),
+        (["photo.png", "--method", "magic"], "method must be one of baseline, .*got 'magic'"),
         (["photo.png", "--prompt", "a garden"], "method baseline reads no prompt"),
         (["--prompt", "a garden"], "method baseline reads no prompt"),
         ([], "panorama needs a PHOTO"),

@@ -73,7 +73,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, CALLERS_MISTAKES):
         return CALLERS, text
     if isinstance(error, MemoryError):
-        return OURS, "out of memory; a smaller photo or smaller settings need less"
+        return OURS, text or "out of memory; a smaller photo or smaller settings need less"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return OURS, f"{error.strerror}{where}"

