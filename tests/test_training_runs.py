@@ -24,7 +24,11 @@ from onescene.training.posed import PosedRooms
 from onescene.training.scaffold import PAPER, SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("params/*/train_*.yaml"))
+RECIPES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.glob("params/*/train_*.yaml")
+    if path.stem.startswith(("train_scaffold", "train_one2scene"))  # others have keys of their own
+)
 RUN = {"data": "rooms", "rooms": 1, "batch": 1, "face_px": 32, "imagenet": False, "device": "cpu"}
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from onescene.training.outpainter import OutpaintLog
     from onescene.training.scaffold import StepLog
 
-NAMES = ("scaffold", "ablation")
+NAMES = ("scaffold", "outpainter", "views", "ablation")
 LICENCE = "Apache-2.0"  # of weights trained with this kit
 _SHOWN = ("abs_rel_median", "delta1_median", "seam_jump_ratio")  # of the ablation's table, where its file has all
 
@@ -23,13 +24,13 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to train: scaffold, or ablation (of its parts).")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="scaffold, outpainter, or ablation (of the scaffold).")],
     params: Annotated[Path, typer.Option(help="YAML file, such as params/small/train_scaffold.yaml.")],
 ) -> int:
     """Train a network; the same command goes on where an interrupted one stopped."""
     if name not in NAMES:
         raise ValueError(f"NAME must be one of {', '.join(NAMES)}, got {name!r}")
-    (_ablation if name == "ablation" else _scaffold)(params)
+    {"scaffold": _scaffold, "outpainter": _outpainter, "views": _views, "ablation": _ablation}[name](params)
     return 0
 
 
@@ -46,6 +47,28 @@ def _scaffold(params: Path) -> None:
         typer.echo(weights)
 
 
+def _outpainter(params: Path) -> None:
+    from onescene.pipeline.outpainter_training import open_colours, read_outpainter_params, run_outpainter_training
+
+    settings = read_outpainter_params(params)
+    panoramas = open_colours(settings)
+    typer.echo(f"{len(panoramas)} panoramas, {settings.steps} steps of {settings.batch}", err=True)
+    typer.echo(run_outpainter_training(settings, panoramas, LICENCE, _progress(settings.steps, second="draft")))
+
+
+def _views(params: Path) -> None:
+    from onescene.pipeline.views_training import open_scenes, read_view_params, run_view_training
+    from onescene.training.processes import is_first_process
+
+    settings = read_view_params(params)
+    scenes = open_scenes(settings)
+    if is_first_process():
+        typer.echo(f"{len(scenes)} scenes, {settings.steps} steps of {settings.batch}", err=True)
+    bundle = run_view_training(settings, scenes, LICENCE, _progress(settings.steps, second=""))
+    if is_first_process():
+        typer.echo(bundle)
+
+
 def _ablation(params: Path) -> None:
     from onescene.pipeline.ablation import read_ablation, run_ablation
 
@@ -57,17 +80,17 @@ def _ablation(params: Path) -> None:
     typer.echo(Path(runs[0].out).parent / "table.csv")
 
 
-def _progress(steps: int, name: str = "") -> Callable[[StepLog], None]:
-    """Tells every tenth step how it goes; ``name`` stands in front."""
+def _progress(steps: int, name: str = "", second: str = "aligned") -> Callable[[StepLog | OutpaintLog], None]:
+    """Tells every tenth step how it goes: the loss and a ``second`` term, if any; ``name`` stands in front."""
     started: list[tuple[int, float]] = []
 
-    def show(log: StepLog) -> None:
+    def show(log: StepLog | OutpaintLog) -> None:
         if not started:
             started.append((log.step - 1, time.monotonic() - log.seconds))
         if log.step % 10 == 0 or log.step == steps:
             (first, since), now = started[0], time.monotonic()
             left = (now - since) / (log.step - first) * (steps - log.step)
-            losses = f"loss {log.losses['total']:.3f}, aligned {log.losses['aligned']:.3f}"
+            losses = f"loss {log.losses['total']:.3f}" + (f", {second} {log.losses[second]:.3f}" if second else "")
             typer.echo(f"{name}[{log.step}/{steps}] {losses}, about {left / 60:.0f} min left", err=True)
 
     return show

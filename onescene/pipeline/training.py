@@ -94,9 +94,9 @@ def start_or_resume(params: ScaffoldParams, out: Path, device: torch.device) -> 
         ValueError: the checkpoint is damaged, or was trained by other parameters than these.
     """
     checkpoint = out / CHECKPOINT
-    saved = _read_checkpoint(checkpoint) if checkpoint.is_file() else None
+    saved = read_checkpoint(checkpoint) if checkpoint.is_file() else None
     if saved is not None:
-        _refuse_other_config(saved.get("config"), stored_config(params), checkpoint)
+        refuse_other_config(saved.get("config"), stored_config(params), checkpoint)
     network = build_network(params, pretrained=saved is None)
     network = network.to(device=device, memory_format=torch.channels_last)
     state = new_state(network, train_config(params))
@@ -105,7 +105,12 @@ def start_or_resume(params: ScaffoldParams, out: Path, device: torch.device) -> 
     return state
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, without running anything in it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each have errors of their own
@@ -114,7 +119,12 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _refuse_other_config(old: dict[str, Any] | None, new: dict[str, Any], path: Path) -> None:
+def refuse_other_config(old: dict[str, Any] | None, new: dict[str, Any], path: Path) -> None:
+    """Refuses to go on by other parameters than a checkpoint was started with.
+
+    Raises:
+        ValueError: a value differs; the sentence names it.
+    """
     if old is None:
         logger.warning("%s does not say what it was trained by; going on with the parameters given", path)
         return
@@ -122,7 +132,7 @@ def _refuse_other_config(old: dict[str, Any] | None, new: dict[str, Any], path: 
         if new.get(key) != value:
             raise ValueError(
                 f"{path} was trained with {key} = {value!r}, the parameters say {new.get(key)!r}: "
-                "set it back, or give another `out` (and this run's scaffold.safetensors as `init`)"
+                "set it back, or give another `out` (and this run's weight file as `init`)"
             )
 
 

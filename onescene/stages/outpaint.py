@@ -105,7 +105,7 @@ def draw_turns(rng: np.random.Generator, most: int) -> np.ndarray:
     return np.array([*points, -1.0]) if points[-1] > MIN_RUN - 1 else np.array([1.0, -1.0])
 
 
-def choose_tour(columns: Columns, missing: int, rng: np.random.Generator) -> np.ndarray:
+def choose_tour(columns: Columns, missing: int, rng: np.random.Generator, tours: int = TOURS) -> np.ndarray:
     """Which of the photo's columns (a fraction of an index) each missing column repeats, from its right edge on.
 
     The tour starts at the photo's right edge and ends at its left one, so the panorama closes; it turns where the
@@ -115,7 +115,7 @@ def choose_tour(columns: Columns, missing: int, rng: np.random.Generator) -> np.
     longest = max(1.6, span / 8)  # a narrow photo is stretched: 8 mirrored runs are enough
     bins = np.linspace(-1, 1, columns.count)
     best_cost, best = np.inf, np.array([1.0, -1.0])
-    for _ in range(TOURS):
+    for _ in range(tours):
         turns = draw_turns(rng, int(np.clip(np.ceil(span), 1, 5)))
         runs = np.abs(np.diff(turns)) / 2
         stretch = span / runs.sum()
@@ -266,13 +266,14 @@ def cap(strip: Strip, columns: slice, upper: bool) -> np.ndarray:
     return spread(rim, weight, sigma) * (1 - share) + pole * share
 
 
-def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int, tours: int = TOURS) -> np.ndarray:
     """A whole panorama from a photo on it.
 
     Args:
         placed: RGB [height, width, 3], float32, black outside the photo.
         mask: True where the photo is [height, width].
         seed: For the tour and the texture.
+        tours: Random tours to choose from; fewer are quicker and repeat more.
 
     Returns:
         RGB [height, width, 3] in [0, 1]; inside the photo it is close to the photo but not exactly it.
@@ -282,7 +283,7 @@ def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     placed = extend(placed, mask)
     columns = photo_columns(placed, mask)
-    strip = unroll(placed, columns, choose_tour(columns, width - columns.count, rng))
+    strip = unroll(placed, columns, choose_tour(columns, width - columns.count, rng, tours))
     outside = np.maximum(strip.above / RISE_DEG, strip.below / FALL_DEG) / unit
     share = smoothstep(outside)[..., None]
     rows = np.arange(height)[:, None]

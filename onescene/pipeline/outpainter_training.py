@@ -1,0 +1,190 @@
+"""Training runs of the outpainter on disk: parameters checked, resumable, watched by a log, weights to ship."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from onescene.data.colours import load_colours, photos_to_train, shrink_colours
+from onescene.io.atomic import atomic_path, atomic_write_bytes
+from onescene.io.images import load_panorama
+from onescene.models.loading import load_into
+from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
+from onescene.models.outpainter.weights import outpainter_bytes
+from onescene.pipeline.parameters import read_params
+from onescene.pipeline.training import CHECKPOINT, choose_device, read_checkpoint, refuse_other_config
+from onescene.stages.outpaint import outpaint
+from onescene.training.outpainter import (
+    OutpaintLog,
+    OutpaintState,
+    OutpaintTrainConfig,
+    new_outpaint_state,
+    train_outpainter,
+)
+from onescene.training.outpainter_batches import CutSource
+
+SIZES: dict[str, OutpainterConfig] = {"small": SMALL, "large": LARGE}
+FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # may change when a run goes on
+TOURS = 200  # that a draft chooses from: fewer than the stage tries, for the sake of time
+WEIGHTS = "outpainter.safetensors"
+
+
+class OutpainterParams(BaseModel):
+    """What a params file of ``onescene train outpainter`` may say; any other key is refused.
+
+    Keys of :class:`onescene.training.outpainter.OutpaintTrainConfig` that the file leaves out have its values.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: Literal["small", "large"] = "small"  # of the network
+    data: str | list[str]  # folders made by `onescene data maps|rooms`
+    photos: str | None = None  # folder of 2:1 pictures; held-out and shown ones are left out by name
+    photo_repeats: int = 40  # so often a photograph stands in an epoch
+    out: str  # folder of this run
+    steps: int  # may grow when a run goes on
+    batch: int
+    lr: float
+    lr_critic: float
+    warmup_steps: int
+    decay_fraction: float
+    ema: float
+    clip: float
+    seed: int
+    layout: float
+    scales: tuple[int, ...]  # multiples of which the panorama's height must be
+    features: float
+    adversarial: float
+    critic_from: int
+    precision: Literal["float32", "bfloat16"]
+    init: str | None = None  # weights to start from: an earlier training's file
+    checkpoint_every: int = 100  # steps
+    threads: int = 0  # torch threads, 0 = torch's own choice
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
+        usual = asdict(OutpaintTrainConfig())
+        return {name: usual[name] for name in usual if name in cls.model_fields} | values
+
+
+def read_outpainter_params(path: str | Path) -> OutpainterParams:
+    """Reads and checks a params file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML, a misspelt key, or a value of the wrong type; the sentence names it.
+    """
+    try:
+        return OutpainterParams(**read_params(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(OutpainterParams.model_fields)
+        raise ValueError(f"{Path(path).name}: {key}: {first['msg']}; known keys: {known}") from error
+
+
+def outpainter_config(params: OutpainterParams) -> OutpaintTrainConfig:
+    """The part of the parameters that the training loop reads."""
+    return OutpaintTrainConfig(**{f.name: getattr(params, f.name) for f in fields(OutpaintTrainConfig)})
+
+
+def open_colours(params: OutpainterParams) -> np.ndarray:
+    """The panoramas [N, H, 2H, 3] uint8 that the parameters name, photographs as often as they say.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`onescene.data.colours.load_colours`; a picture is not 2:1.
+    """
+    height = SIZES[params.size].height_px
+    parts = [load_colours([params.data] if isinstance(params.data, str) else params.data, height, "train")]
+    if params.photos:
+        for path in photos_to_train(params.photos):
+            rgb = (load_panorama(path).permute(1, 2, 0)[None] * 255).round().byte().numpy()
+            parts += [shrink_colours(rgb, height, str(path))] * params.photo_repeats
+    return np.concatenate(parts)
+
+
+def start_or_resume(params: OutpainterParams, out: Path) -> OutpaintState:
+    """A fresh state, or the one that the folder's checkpoint holds.
+
+    Raises:
+        FileNotFoundError, ValueError: weights to start from or the checkpoint are missing, damaged or of another run.
+    """
+    checkpoint, device = out / CHECKPOINT, choose_device(params.device)
+    saved = read_checkpoint(checkpoint) if checkpoint.is_file() else None
+    if saved is not None:
+        refuse_other_config(saved.get("config"), _stored(params), checkpoint)
+    torch.manual_seed(params.seed)
+    network = Outpainter(replace(SIZES[params.size]))
+    if saved is None and params.init:
+        load_into(network, params.init)
+    network = network.to(device=device, memory_format=torch.channels_last)
+    state = new_outpaint_state(network, outpainter_config(params))
+    if saved is not None:
+        state.load_state_dict(saved)
+    return state
+
+
+def run_outpainter_training(
+    params: OutpainterParams,
+    panoramas: np.ndarray,
+    licence: str,
+    on_step: Callable[[OutpaintLog], None] | None = None,
+) -> Path:
+    """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the weight file.
+
+    The folder holds ``checkpoint.pt``, ``log.jsonl`` (a line per step) and ``outpainter.safetensors``.
+    """
+    out = Path(params.out)
+    if params.threads:
+        torch.set_num_threads(params.threads)
+    state = start_or_resume(params, out)
+    source = CutSource(panoramas, partial(outpaint, tours=TOURS), params.seed)
+    steps = train_outpainter(state, source, outpainter_config(params))
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "log.jsonl", "a", encoding="utf-8") as log:
+        for step in _guarded(steps, state, params, out):
+            log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
+            if step.step % 10 == 0:
+                log.flush()
+            if on_step:
+                on_step(step)
+    metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}
+    atomic_write_bytes(out / WEIGHTS, outpainter_bytes(state.average, metadata))
+    return out / WEIGHTS
+
+
+def _guarded(
+    steps: Iterator[OutpaintLog], state: OutpaintState, params: OutpainterParams, out: Path
+) -> Iterator[OutpaintLog]:
+    """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
+    first, saved = state.step, time.monotonic()
+    try:
+        for step in steps:
+            yield step
+            if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
+                _save(state, params, out)
+                saved = time.monotonic()
+    finally:
+        if state.step > first:
+            _save(state, params, out)
+
+
+def _save(state: OutpaintState, params: OutpainterParams, out: Path) -> None:
+    with atomic_path(out / CHECKPOINT) as path:
+        torch.save(state.state_dict() | {"config": _stored(params)}, path)
+
+
+def _stored(params: OutpainterParams) -> dict[str, Any]:
+    """What a checkpoint remembers of the parameters: all that changes what is computed."""
+    return params.model_dump(exclude=set(FREE))

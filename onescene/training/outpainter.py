@@ -1,0 +1,240 @@
+"""Training of the outpainter as a generator: one step, one yield; resumes from its state.
+
+Loss outside the photo: L1 of the averaged picture, weighted by the sphere's area; where they have a weight, distance of
+ImageNet features and, once ``critic_from`` is reached, a critic on those features (``outpainter_critic.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from onescene.models.encoder import EfficientNetLite0
+from onescene.models.loading import load_imagenet
+from onescene.models.outpainter import Outpainter
+from onescene.models.outpainter.network import latitude_channels
+from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
+from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+
+
+@dataclass(frozen=True)
+class OutpaintTrainConfig:
+    """How an outpainter is trained."""
+
+    steps: int = 4000
+    batch: int = 8  # photos per step
+    lr: float = 4e-4
+    lr_critic: float = 4e-4
+    warmup_steps: int = 100
+    decay_fraction: float = 0.3  # the learning rates fall to zero over this last part
+    ema: float = 0.998  # decay of the averaged weights
+    clip: float = 1.0  # gradient norm
+    seed: int = 0
+    layout: float = 1.0  # weight of the L1 of the averaged picture
+    scales: tuple[int, ...] = (4, 16)  # it is averaged over squares of so many pixels
+    features: float = 0.0  # of the distance of ImageNet features
+    adversarial: float = 0.0  # of the critic; 0 = without
+    critic_from: int = 0  # step at which the critic comes in
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
+
+
+@dataclass
+class OutpaintState:
+    """Everything a resumed run needs."""
+
+    network: Outpainter
+    average: Outpainter
+    critic: Critic
+    optimiser: torch.optim.Optimizer
+    critic_optimiser: torch.optim.Optimizer
+    step: int = 0
+
+    def state_dict(self) -> dict:
+        """Tensors and numbers only."""
+        parts = {k: v for k, v in vars(self).items() if k != "step"}
+        return {name: part.state_dict() for name, part in parts.items()} | {"step": self.step}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continues where a saved state stopped."""
+        for name, part in vars(self).items():
+            if name != "step":
+                part.load_state_dict(state[name])
+        self.step = int(state["step"])
+
+
+@dataclass(frozen=True)
+class OutpaintLog:
+    """What one step did.
+
+    Attributes:
+        step: Number of steps done.
+        losses: Every term of the batch, ``draft`` among them: what the uncorrected draft's L1 would be.
+        lr: Learning rate.
+        seconds: Time of the step [s].
+    """
+
+    step: int
+    losses: dict[str, float]
+    lr: float
+    seconds: float
+
+
+def new_outpaint_state(network: Outpainter, config: OutpaintTrainConfig) -> OutpaintState:
+    """Adam for the network and for its critic, both fresh."""
+    critic = Critic().to(next(network.parameters()).device)
+    betas = (0.5, 0.99)  # a critic's gradient changes: a short memory
+    return OutpaintState(
+        network,
+        copy.deepcopy(network).requires_grad_(False),
+        critic,
+        torch.optim.Adam(network.parameters(), lr=config.lr, betas=betas),
+        torch.optim.Adam(critic.parameters(), lr=config.lr_critic, betas=betas),
+    )
+
+
+def area_weight(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """How much each pixel counts: its area on the sphere, 0 inside the photo; 1 on average over the batch."""
+    weight = latitude_channels(tuple(mask.shape[-2:]), mask)[:, 1:] * (1 - mask)
+    return weight / weight.mean().clamp_min(1e-6)
+
+
+def layout_distance(
+    predicted: Float[Tensor, "b 3 h w"],
+    true: Float[Tensor, "b 3 h w"],
+    mask: Float[Tensor, "b 1 h w"],
+    scales: tuple[int, ...] = (4, 16),
+) -> Float[Tensor, ""]:
+    """L1 outside the photo of pictures averaged over squares of ``scales`` pixels, the mean over the scales.
+
+    What stands exactly where can not be known, and L1 of single pixels asks for a blur; how bright and of what colour
+    a region is can be known, and a coarse L1 leaves the draft's structure alone.
+    """
+    terms = []
+    weight = area_weight(mask)
+    for factor in scales:
+        difference, area = (F.avg_pool2d(x, factor) for x in ((predicted - true) * weight, weight))
+        terms.append(difference.abs().mean() / area.mean())
+    return torch.stack(terms).mean()
+
+
+def feature_distance(a: list[Tensor], b: list[Tensor]) -> Float[Tensor, ""]:
+    """L1 of feature maps, each at unit length per pixel, the mean over the levels."""
+    return torch.stack([(_unit(x) - _unit(y)).abs().sum(1).mean() for x, y in zip(a, b, strict=True)]).mean()
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().sum(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class Teacher(nn.Module):
+    """Frozen ImageNet features of panoramas turned at random, so that their ends are looked at as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = EfficientNetLite0()
+        load_imagenet(self.encoder)
+        self.requires_grad_(False).eval()
+
+    def forward(self, panoramas: Tensor, columns: int) -> list[Tensor]:
+        """Some of the encoder's maps, turned by ``columns``."""
+        taps = self.encoder(panoramas.roll(columns, -1).clamp(0, 1))
+        return [taps[i].float() for i in TAPS]
+
+
+def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTrainConfig) -> Iterator[OutpaintLog]:
+    """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
+
+    Raises:
+        ValueError: there is no panorama.
+        FileNotFoundError: the ImageNet weights are missing.
+    """
+    if len(source) == 0:
+        raise ValueError("source must hold at least one panorama, got none")
+    device = next(state.network.parameters()).device
+    teacher = Teacher().to(device) if config.features or config.adversarial else None
+    return _steps(state, source, config, teacher)
+
+
+def _steps(
+    state: OutpaintState, source: CutSource, config: OutpaintTrainConfig, teacher: Teacher | None
+) -> Iterator[OutpaintLog]:
+    device = next(state.network.parameters()).device
+    while state.step < config.steps:
+        start = time.perf_counter()
+        batch = draw_outpaint_batch(source, state.step, config.seed, config.batch).to(device)
+        draw = torch.Generator().manual_seed(config.seed * 7_919 + state.step)
+        noise = torch.randn(len(batch.true), state.network.config.noise, *batch.true.shape[-2:], generator=draw)
+        columns = int(torch.randint(batch.true.shape[-1], (1,), generator=draw))
+        factor = lr_share(state.step, config)
+        for optimiser, lr in ((state.optimiser, config.lr), (state.critic_optimiser, config.lr_critic)):
+            optimiser.param_groups[0]["lr"] = lr * factor
+        terms = _step(state, batch, noise.to(device), columns, config, teacher)
+        state.step += 1
+        _update_average(state, config.ema)
+        losses = {name: float(value.detach()) for name, value in terms.items()}
+        yield OutpaintLog(state.step, losses, config.lr * factor, time.perf_counter() - start)
+
+
+def lr_share(step: int, config: OutpaintTrainConfig) -> float:
+    """Warm-up, constant, then a straight fall to zero."""
+    rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    left = (config.steps - step) / max(config.steps * config.decay_fraction, 1)
+    return min(rise, max(left, 0.0), 1.0)
+
+
+def _step(
+    state: OutpaintState,
+    batch: OutpaintBatch,
+    noise: Tensor,
+    columns: int,
+    config: OutpaintTrainConfig,
+    teacher: Teacher | None,
+) -> dict[str, Tensor]:
+    """One step of the network and, where it is due, of its critic; every loss term."""
+    half = torch.autocast(batch.true.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    with half:
+        predicted = state.network(batch.true * batch.mask, batch.mask, batch.draft, noise).float()
+    terms = {"layout": layout_distance(predicted, batch.true, batch.mask, config.scales)}
+    total = config.layout * terms["layout"]
+    if teacher is not None:
+        shown = torch.where(batch.mask > 0, batch.true, predicted)
+        with half:
+            seen = teacher(shown, columns)
+            with torch.no_grad():
+                known = teacher(batch.true, columns)
+        terms["features"] = feature_distance(seen, known)
+        total = total + config.features * terms["features"]
+        if config.adversarial and state.step >= config.critic_from:
+            terms["critic"] = _critic_step(state, [x.detach() for x in seen], known)
+            terms["deceit"] = deceit_loss(state.critic(seen))
+            total = total + config.adversarial * terms["deceit"]
+    state.optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
+    state.optimiser.step()
+    with torch.no_grad():
+        terms["draft"] = layout_distance(batch.draft, batch.true, batch.mask, config.scales)
+    return terms | {"total": total}
+
+
+def _critic_step(state: OutpaintState, seen: list[Tensor], known: list[Tensor]) -> Tensor:
+    loss = critic_loss(state.critic(seen), state.critic(known))
+    state.critic_optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    state.critic_optimiser.step()
+    return loss
+
+
+@torch.no_grad()
+def _update_average(state: OutpaintState, ema: float) -> None:
+    decay = min(ema, (1 + state.step) / (10 + state.step))
+    for kept, own in zip(state.average.parameters(), state.network.parameters(), strict=True):
+        kept.lerp_(own, 1 - decay)

@@ -1,0 +1,253 @@
+"""Training of the outpainter: what a step sees, what it lowers, and runs on disk that resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from onescene.cli import main
+from onescene.data.colours import load_colours, photos_to_train, shrink_colours
+from onescene.data.packed_rooms import generate_rooms
+from onescene.geometry.perspective import place_photo
+from onescene.models.loading import imagenet_weights_path
+from onescene.models.outpainter import Outpainter, OutpainterConfig
+from onescene.models.outpainter.weights import load_outpainter
+from onescene.pipeline import outpainter_training as runs
+from onescene.training.outpainter import (
+    OutpaintTrainConfig,
+    area_weight,
+    layout_distance,
+    lr_share,
+    new_outpaint_state,
+    train_outpainter,
+)
+from onescene.training.outpainter_batches import CutSource, draw_outpaint_batch, photo_mask, tilt
+from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = OutpainterConfig(height_px=32, channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2)
+RECIPES = sorted((ROOT / "params").glob("*/train_outpainter*.yaml"))
+
+
+def grey_draft(placed: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
+    """A draft that is quick: the photo's mean colour all around."""
+    return np.broadcast_to(placed.sum((0, 1)) / mask.sum(), placed.shape)
+
+
+def dark_above(count: int = 2) -> np.ndarray:
+    """Panoramas whose upper half is dark, whatever the photo shows."""
+    draw = np.random.default_rng(0)
+    rows = np.where(np.arange(32) < 16, 40, 200)[None, :, None, None]
+    return (rows + draw.integers(-20, 20, (count, 32, 64, 3))).astype(np.uint8)
+
+
+def source(seed: int = 0) -> CutSource:
+    return CutSource(dark_above(), grey_draft, seed)
+
+
+def state_for(config: OutpaintTrainConfig):
+    torch.manual_seed(0)
+    return new_outpaint_state(Outpainter(TINY), config)
+
+
+# --- what a step sees ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("aspect", "pitch", "roll"), [(1.5, 0.0, 0.0), (0.75, 10.0, 3.0), (1.0, -20.0, -4.0)])
+def test_a_mask_is_what_a_placed_photo_covers(aspect, pitch, roll):
+    size = (400, 600) if aspect == 1.5 else (600, round(600 * aspect))
+    placed = place_photo(torch.zeros(3, *size), (64, 128), 80.0, pitch_deg=pitch, roll_deg=roll)
+    assert torch.equal(photo_mask((64, 128), 80.0, aspect, pitch, roll), placed.mask)
+
+
+def test_a_tilt_moves_what_is_ahead_and_nothing_else():
+    smooth = torch.linspace(0, 1, 32)[:, None].expand(3, 32, 64)
+    torch.testing.assert_close(tilt(smooth, 0.0, 0.0), smooth, atol=1e-5, rtol=0)
+    point = torch.zeros(1, 32, 64)
+    point[0, 15:17, 31:33] = 1.0  # straight ahead
+    row = tilt(point, 22.5, 0.0)[0].flatten().argmax() // 64
+    assert int(row) in (11, 12, 19, 20)  # four rows, 22.5 degrees, up or down from rows 15 and 16
+
+
+def test_a_step_follows_from_its_number():
+    first, again = (draw_outpaint_batch(source(), 3, 0, 2) for _ in range(2))
+    warm = source()
+    for step in range(3):
+        other = draw_outpaint_batch(warm, step, 0, 2)
+    later = draw_outpaint_batch(warm, 3, 0, 2)  # a resumed run has no kept cuts, an unbroken one has
+    for name in ("true", "mask", "draft"):
+        torch.testing.assert_close(getattr(first, name), getattr(again, name))
+        torch.testing.assert_close(getattr(first, name), getattr(later, name))
+    assert (other.true - later.true).abs().max() > 0.01
+
+
+def test_draft_truth_and_mask_belong_together():
+    """A draft that is the photo itself stays so through mirrors and colours."""
+    batch = draw_outpaint_batch(CutSource(dark_above(), lambda placed, mask, seed: placed, 0), 0, 0, 4)
+    inside = (batch.mask > 0).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(batch.draft[inside], batch.true[inside])
+    assert 0.02 < float(batch.mask.mean()) < 0.5
+
+
+# --- what it lowers --------------------------------------------------------------------------------------------------
+
+
+def test_layout_distance_by_hand():
+    """A quarter of the generated area is wrong by 0.4; inside the photo nothing counts."""
+    true = torch.full((1, 3, 32, 64), 0.5)
+    mask = torch.zeros(1, 1, 32, 64)
+    wrong = true.clone()
+    wrong[..., :16] += 0.4
+    assert math.isclose(float(layout_distance(wrong, true, mask)), 0.1, rel_tol=1e-5)
+    assert math.isclose(float(area_weight(mask).mean()), 1.0, rel_tol=1e-5)
+    hidden = mask.clone()
+    hidden[..., :16] = 1
+    assert float(layout_distance(wrong, true, hidden)) == 0
+    checks = true + 0.3 * (torch.arange(64) % 2 * 2 - 1)  # grain is no matter of layout
+    assert float(layout_distance(checks, true, mask)) < 1e-6
+
+
+def test_rates_rise_hold_and_fall():
+    config = OutpaintTrainConfig(steps=100, warmup_steps=10, decay_fraction=0.5)
+    assert [round(lr_share(s, config), 2) for s in (0, 9, 50, 75, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
+
+
+def test_training_learns_what_the_draft_does_not_know():
+    config = OutpaintTrainConfig(steps=24, batch=2, lr=6e-3, warmup_steps=5, decay_fraction=0.2)
+    logs = list(train_outpainter(state_for(config), source(), config))
+    assert logs[0].losses["layout"] == pytest.approx(logs[0].losses["draft"], rel=0.05)
+    last = logs[-6:]
+    assert sum(x.losses["layout"] for x in last) < 0.6 * sum(x.losses["draft"] for x in last)
+
+
+def test_a_critic_tells_apart_and_is_deceived():
+    torch.manual_seed(0)
+    critic = Critic()
+    shapes = [(24, 8), (40, 4), (112, 2), (320, 1)]
+    assert len(TAPS) == len(shapes)
+    known = [torch.randn(4, c, n, 2 * n) for c, n in shapes]
+    seen = [torch.randn(4, c, n, 2 * n).abs() for c, n in shapes]
+    start = float(critic_loss(critic(seen), critic(known)).detach())
+    optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+    for _ in range(40):
+        optimiser.zero_grad()
+        critic_loss(critic(seen), critic(known)).backward()
+        optimiser.step()
+    assert float(critic_loss(critic(seen), critic(known)).detach()) < 0.7 * start
+    assert bool(deceit_loss(critic(known)) < deceit_loss(critic(seen)))
+    twos = [torch.full((1, 1, 2, 4), 2.0)]
+    assert float(critic_loss([-twos[0]], twos)) == 0 and float(critic_loss(twos, [-twos[0]])) == 6
+
+
+@pytest.mark.parametrize("extra", [{}, {"features": 0.05, "adversarial": 0.05, "critic_from": 2}], ids=["plain", "all"])
+def test_a_resumed_run_is_an_unbroken_one(extra):
+    if extra:
+        try:
+            imagenet_weights_path()
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+    config = OutpaintTrainConfig(steps=4, batch=1, warmup_steps=1, **extra)
+    whole = state_for(config)
+    logs = list(train_outpainter(whole, source(), config))
+    half = state_for(config)
+    steps = train_outpainter(half, source(), config)
+    next(steps), next(steps)
+    resumed = state_for(config)
+    resumed.load_state_dict(half.state_dict())
+    rest = list(train_outpainter(resumed, source(), config))
+    assert [x.step for x in rest] == [3, 4]
+    assert rest[-1].losses == pytest.approx(logs[-1].losses, rel=1e-4)
+    assert ("deceit" in logs[-1].losses) == bool(extra) and "deceit" not in logs[1].losses
+    for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_nothing_to_learn_from_is_refused():
+    config = OutpaintTrainConfig()
+    with pytest.raises(ValueError, match="at least one panorama"):
+        train_outpainter(state_for(config), CutSource(dark_above(0), grey_draft, 0), config)
+
+
+# --- runs on disk ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rooms")
+    generate_rooms(folder, 2, (32, 64))
+    return folder
+
+
+def write(path: Path, **values) -> Path:
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_colours_are_averaged_and_counted(rooms):
+    assert load_colours([rooms, rooms], 16, "train").shape == (4, 16, 32, 3)
+    checks = np.zeros((1, 32, 64, 3), dtype=np.uint8)
+    checks[:, ::2] = 100
+    assert (shrink_colours(checks, 16, "x") == 50).all()
+    with pytest.raises(ValueError, match="at least 64 rows, got 32"):
+        load_colours([rooms], 64, "train")
+    with pytest.raises(FileNotFoundError, match="found none"):
+        load_colours([rooms], 32, "heldout")
+
+
+def test_held_out_and_shown_photographs_are_left_out(tmp_path):
+    for name in ("lobby", "blender_courtyard", "Muir_Wood", "interior", "pier"):
+        Image.new("RGB", (64, 32)).save(tmp_path / f"{name}.png")
+    assert [p.stem for p in photos_to_train(tmp_path)] == ["lobby", "pier"]
+    (tmp_path / "lobby.png").unlink(), (tmp_path / "pier.png").unlink()
+    with pytest.raises(FileNotFoundError, match="may be trained on"):
+        photos_to_train(tmp_path)
+
+
+def test_the_command_trains_resumes_and_ships(tmp_path, rooms, monkeypatch, capsys):
+    monkeypatch.setitem(runs.SIZES, "small", TINY)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (128, 64), (90, 120, 150)).save(tmp_path / "photos" / "lobby.png")
+    values = {"data": str(rooms), "out": str(tmp_path / "run"), "batch": 1, "device": "cpu", "warmup_steps": 1}
+    values |= {"photos": str(tmp_path / "photos"), "photo_repeats": 3}
+    params = write(tmp_path / "p.yaml", steps=2, **values)
+    assert main(["train", "outpainter", "--params", str(params)]) == 0
+    assert "5 panoramas, 2 steps of 1" in capsys.readouterr().err
+    write(params, steps=3, **values)
+    assert main(["train", "outpainter", "--params", str(params)]) == 0
+    lines = [json.loads(x) for x in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [1, 2, 3] and {"layout", "draft", "lr", "seconds"} <= lines[0].keys()
+    network, file = load_outpainter(tmp_path / "run" / runs.WEIGHTS)
+    assert network.config == TINY and file.licence == "Apache-2.0"
+    write(params, steps=4, **values | {"batch": 2})
+    assert main(["train", "outpainter", "--params", str(params)]) == 2
+    assert "was trained with batch = 1, the parameters say 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"data": "d", "out": "o", "stepz": 3}, "stepz"),
+        ({"data": "d", "out": "o", "size": "huge"}, "size"),
+        ({}, "data"),
+    ],
+)
+def test_a_wrong_key_is_named(tmp_path, values, words):
+    with pytest.raises(ValueError, match=words):
+        runs.read_outpainter_params(write(tmp_path / "p.yaml", **values))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_the_recipes_are_understood(path):
+    params = runs.read_outpainter_params(path)
+    assert params.steps > 1000 and runs.SIZES[params.size].height_px % max(params.scales) == 0
+
+
+def test_there_are_recipes():
+    assert {"train_outpainter", "train_outpainter_gpu"} <= {p.stem for p in RECIPES}
