@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from onescene.metrics import PANORAMA_RULES, depth_metrics, latitude_weights, panorama_depth_metrics
+from onescene.metrics import (
+    PANORAMA_RULES,
+    PanoramaDepthScores,
+    depth_metrics,
+    latitude_weights,
+    panorama_depth_metrics,
+)
 
 
 def random_maps(*shape: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,6 +162,33 @@ def test_the_four_rules_disagree() -> None:
     assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
     affine = panorama_depth_metrics(2 * true + 1, true)  # least squares forgives a shift, the median does not
     assert affine["abs_rel_one2scene_release"] < 1e-6 < 0.01 < affine["abs_rel_da2"]
+
+
+@pytest.mark.parametrize("weights", [None, "latitude"])
+def test_scores_of_a_data_set_are_those_of_its_stack(weights: str | None) -> None:
+    """Also where a rule pools pixels, and panoramas have unequal shares of valid ones."""
+    predicted, true = random_maps(3, 8, 16)
+    true[0, 1:] = 0
+    scores = PanoramaDepthScores("all", weights)
+    rows = [scores.add(p, d) for p, d in zip(predicted, true, strict=True)]
+    stack = panorama_depth_metrics(predicted, true, weights=weights)
+    assert set(stack) == set(rows[0])
+    got = scores.result()
+    assert {key: got[key] for key in stack} == pytest.approx(stack)
+    mean = sum(row[k := f"abs_rel_one2scene_release{'_latitude' if weights else ''}"] for row in rows) / 3
+    assert got[k] != pytest.approx(mean)
+    assert [got[f"panoramas_{name.replace('-', '_')}"] for name in PANORAMA_RULES] == [3, 3, 3, 3]
+
+
+def test_a_panorama_out_of_a_rules_range_is_counted() -> None:
+    _, true = random_maps(4, 8)
+    scores = PanoramaDepthScores(["da2", "metric"])
+    scores.add(true, true)
+    far = scores.add(true + 50, true + 50)
+    assert math.isnan(far["abs_rel_da2"]) and far["abs_rel_metric"] == 0
+    got = scores.result()
+    assert (got["panoramas_da2"], got["panoramas_metric"], got["abs_rel_da2"]) == (1, 2, 0)
+    assert PanoramaDepthScores("da2").result() == {"panoramas_da2": 0}
 
 
 def test_errors_name_the_argument() -> None:

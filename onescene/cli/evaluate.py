@@ -40,7 +40,13 @@ def depth(
 def scaffold(
     data: Annotated[Path, typer.Option(help="Folder made by `onescene data`, or a public data set's own.")],
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights file; default: the shipped one.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of any scaffold network; default: the shipped.")] = None,
+    gaussians: Annotated[str, typer.Option(help="auto, heads (the network's own) or lifted.")] = "auto",
+    rules: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME...]", help="all, unifuse, one2scene-release, da2, metric: the papers' rules."),
+    ] = None,
+    latitude: Annotated[bool, typer.Option("--latitude", help="Weigh the rules' pixels by their solid angle.")] = False,
     dataset: Annotated[
         str | None,
         typer.Option(help="Which public data set --data is: structured3d, deep360, matterport3d or stanford2d3d."),
@@ -54,14 +60,17 @@ def scaffold(
     import pandas as pd
 
     from onescene.io.atomic import atomic_write_text
-    from onescene.models.loading import load_scaffold
+    from onescene.models.scaffolds import open_scaffold
     from onescene.pipeline.evaluation import EvaluationConfig, evaluate, layout_of
+    from onescene.stages.scaffold import ScaffoldConfig
 
     if every < 1:
         raise ValueError(f"--every must be >= 1, got {every}")
+    scores = _scores(rules, latitude)
+    network, _ = open_scaffold(weights)
     samples = _samples(data, dataset, split, height, every)
-    network, _ = load_scaffold(weights)
-    config = EvaluationConfig(layout=layout_of(layout) if layout else ())
+    layout_rows = layout_of(layout) if layout else ()
+    config = EvaluationConfig(scaffold=ScaffoldConfig(source=gaussians), layout=layout_rows, scores=scores)
     rows = evaluate(samples, network, config, lambda row: typer.echo(f"{row['name']} done", err=True))
     if dataset is not None:
         show_skipped(samples.skipped)
@@ -70,7 +79,9 @@ def scaffold(
     frame = pd.DataFrame(rows)
     if out:
         atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
-    _show({"panoramas": len(frame), "mean": frame.mean(numeric_only=True).to_dict()})
+    by_rule = {} if scores is None else scores.result()
+    mean = frame.drop(columns=list(by_rule), errors="ignore").mean(numeric_only=True).to_dict()
+    _show({"panoramas": len(frame), "mean": mean} | ({"rules": by_rule} if by_rule else {}))
     return 0
 
 
@@ -148,6 +159,18 @@ def poses(
         raise ValueError(f"both files must hold as many cameras, got {len(cameras[0])} and {len(cameras[1])}")
     _show(pose_errors(*(c.world_from_cam.double() for c in cameras), align=align))
     return 0
+
+
+def _scores(rules: str | None, latitude: bool):
+    """What gathers the errors under the rules that are asked for; None = none are."""
+    from onescene.metrics import PanoramaDepthScores
+
+    if rules is None:
+        if latitude:
+            raise ValueError("--latitude weighs the pixels of the rules; name some with --rules")
+        return None
+    names = [name.strip() for name in rules.split(",")]
+    return PanoramaDepthScores("all" if names == ["all"] else names, "latitude" if latitude else None)
 
 
 def _samples(data: Path, dataset: str | None, split: str | None, height: int | None, every: int):

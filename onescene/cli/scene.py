@@ -20,6 +20,10 @@ Frames = Annotated[int | None, typer.Option(help="Views along each way.")]
 Preset = Annotated[str, typer.Option(help="small: a CPU and the shipped weights; paper: the official ones.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")]
 Params = Annotated[Path | None, typer.Option(help="YAML file with any setting of the preset.")]
+ScaffoldWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of another scaffold network.")]
+Gaussians = Annotated[
+    str | None, typer.Option(help="Where the scaffold's Gaussians come from: auto, heads (the network's own), lifted.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Make again what is up to date.")]
 
 
@@ -44,6 +48,8 @@ def run(
     method: Method = None,
     prompt: Prompt = None,
     accept_license: Accept = None,
+    scaffold_weights: ScaffoldWeights = None,
+    gaussians: Gaussians = None,
 ) -> int:
     """Turn a photo into a scene: scene.html, flythrough.mp4, gaussians, overview.png.
 
@@ -55,6 +61,7 @@ def run(
 
     _accept(accept_license)
     flags = {"panorama_method": method, "panorama_prompt": prompt, "fov_deg": fov_deg, "seed": seed}
+    flags |= _scaffold_flags(scaffold_weights, gaussians)
     settings = _settings(preset, params, trajectory=trajectory, frames=frames, **flags)
     _run(ctx, out, settings, STEPS, photo=photo, panorama=panorama, fresh=fresh)
     for name in ("scene.html", "flythrough.mp4", "05_scene/gaussians.ply", "overview.png"):
@@ -97,9 +104,12 @@ def scaffold(
     panorama: Annotated[Path, typer.Argument(metavar="PANORAMA", help="A 2:1 panorama.")],
     out: Out,
     params: Params = None,
+    weights: ScaffoldWeights = None,
+    gaussians: Gaussians = None,
 ) -> int:
     """Turn a panorama into anchors (DIR/02_anchors) and a geometric scaffold (DIR/03_scaffold)."""
-    _run(ctx, out, _settings("small", params), ("02_anchors", "03_scaffold"), panorama=panorama)
+    settings = _settings("small", params, **_scaffold_flags(weights, gaussians))
+    _run(ctx, out, settings, ("02_anchors", "03_scaffold"), panorama=panorama)
     typer.echo(out / "03_scaffold" / "gaussians.ply")
     return 0
 
@@ -173,6 +183,10 @@ def _accept(licences: list[str] | None) -> None:
         from onescene.pipeline.licences import accept
 
         accept(licences)
+
+
+def _scaffold_flags(weights: Path | None, gaussians: str | None) -> dict[str, str | None]:
+    return {"scaffold_weights": None if weights is None else str(weights), "scaffold_source": gaussians}
 
 
 def _must_be_a_run(folder: Path) -> None:

@@ -3,13 +3,7 @@
 Everything returns plain floats in a dict; nothing here reads files or needs learned weights.
 """
 
-from onescene.metrics.depth import (
-    PANORAMA_RULES,
-    DepthRule,
-    depth_metrics,
-    latitude_weights,
-    panorama_depth_metrics,
-)
+from onescene.metrics.depth import DepthRule, depth_metrics, latitude_weights
 from onescene.metrics.frechet import frechet_distance
 from onescene.metrics.image import image_metrics, psnr, ssim_map
 from onescene.metrics.niqe import Pristine, niqe
@@ -20,6 +14,7 @@ from onescene.metrics.panorama import (
     photo_fidelity,
     seed_diversity,
 )
+from onescene.metrics.panorama_depth import PANORAMA_RULES, PanoramaDepthScores, panorama_depth_metrics
 from onescene.metrics.pose import POSE_ALIGNS, Similarity, pose_errors, umeyama, worldscore_camera_errors
 from onescene.metrics.seams import seam_jump, wrap_seams
 
@@ -27,6 +22,7 @@ __all__ = [
     "PANORAMA_RULES",
     "POSE_ALIGNS",
     "DepthRule",
+    "PanoramaDepthScores",
     "Pristine",
     "Similarity",
     "colour_statistics",

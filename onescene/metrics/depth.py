@@ -1,14 +1,13 @@
 """Depth metrics: how a prediction is brought to the truth's scale, and how far it then is from it.
 
 A depth number means nothing without its rule, so the rule is part of every key: ``abs_rel_median`` is not
-``abs_rel_scale_shift``. Four rules that papers on panoramas use, and that give different numbers for the same
-prediction, are named in ``PANORAMA_RULES``. Whether the maps hold ``depth_z`` or ``distance`` is the caller's affair.
+``abs_rel_scale_shift``. The rules that papers on panoramas use stand in ``panorama_depth.py``. Whether the maps hold
+``depth_z`` or ``distance`` is the caller's affair.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,18 +39,6 @@ class DepthRule:
     max_depth: float = math.inf
     clip_to_max: bool = False
     pool: bool = False
-
-
-PANORAMA_RULES: dict[str, DepthRule] = {
-    # metric prediction, truth up to 10 m, depths under 0.1 m raised to it
-    "unifuse": DepthRule(align="none", min_depth=0.1, raise_true=True, max_depth=10.0),
-    # least-squares scale and shift per image, then one pool of pixels; easier than "da2"
-    "one2scene-release": DepthRule(align="scale_shift", min_depth=_MIN_DEPTH, max_depth=10.0, pool=True),
-    # median scale per image, clipped to the datasets' range, mean over images
-    "da2": DepthRule(align="median", min_depth=_MIN_DEPTH, max_depth=5.0, clip_to_max=True),
-    # no alignment and no cap: what a robot would see
-    "metric": DepthRule(align="none"),
-}
 
 
 def latitude_weights(
@@ -147,21 +134,29 @@ def _check_maps(predicted: Tensor, true: Tensor, mask: Tensor | None) -> None:
         )
 
 
-def _evaluate(
+def valid_pixels(true: Tensor, rule: DepthRule, mask: Tensor | None) -> Tensor:
+    """Which pixels a rule looks at."""
+    valid = torch.isfinite(true) & (true > 0) & (true <= rule.max_depth)
+    valid = valid if rule.raise_true else valid & (true >= rule.min_depth)
+    return valid if mask is None else valid & mask.bool()
+
+
+def sums_by_image(
     predicted: Tensor, true: Tensor, rule: DepthRule, mask: Tensor | None, weights: Tensor | None
-) -> dict[str, float]:
+) -> list[dict[str, Tensor]]:
+    """What every metric follows from, image by image, after the alignment of the rule.
+
+    Raises:
+        ValueError: see :func:`depth_metrics`.
+    """
     _check_maps(predicted, true, mask)
     if rule.align not in _ALIGNS:
         raise ValueError(f"align must be one of {', '.join(_ALIGNS)}, got {rule.align!r}")
     if not 0 < rule.min_depth < rule.max_depth:
         raise ValueError(f"min_depth must be > 0 and < max_depth, got {rule.min_depth} and {rule.max_depth}")
     true = true.detach().double()
-    valid = torch.isfinite(true) & (true > 0) & (true <= rule.max_depth)
-    if rule.raise_true:
-        true = true.clamp_min(rule.min_depth)
-    else:
-        valid = valid & (true >= rule.min_depth)
-    valid = valid if mask is None else valid & mask.bool()
+    valid = valid_pixels(true, rule, mask)
+    true = true.clamp_min(rule.min_depth) if rule.raise_true else true
     weights = torch.ones_like(true) if weights is None else weights.to(true)
     parts = []
     stacked = (_images(x, true) for x in (predicted.detach().double(), true, valid, weights))
@@ -175,13 +170,19 @@ def _evaluate(
             raise ValueError(f"predicted{name} must be finite at every valid pixel, got nan or inf")
         high = rule.max_depth if rule.clip_to_max else math.inf
         parts.append(_sums(_aligned(p, d, w, rule.align, name).clamp(rule.min_depth, high), d, w))
-    if rule.pool:
+    return parts
+
+
+def metrics_of_parts(parts: list[dict[str, Tensor]], pool: bool) -> dict[str, float]:
+    """Metrics of several images: of all their pixels in one pool, or the mean over images."""
+    if pool:
         return _metrics_of_sums({key: sum(part[key] for part in parts) for key in parts[0]})
     each = [_metrics_of_sums(part) for part in parts]
     return {key: sum(m[key] for m in each) / len(each) for key in each[0]}
 
 
-def _pixel_weights(weights: Tensor | str | None, true: Tensor) -> tuple[Tensor | None, str]:
+def pixel_weights(weights: Tensor | str | None, true: Tensor) -> tuple[Tensor | None, str]:
+    """Weights of the pixels, and what the key of a metric says of them."""
     if weights is None:
         return None, ""
     if isinstance(weights, str):
@@ -232,43 +233,6 @@ def depth_metrics(
     """
     _check_maps(predicted, true, mask)
     rule = DepthRule(align=align, min_depth=min_depth, max_depth=math.inf if max_depth is None else max_depth)
-    pixel_weights, suffix = _pixel_weights(weights, true)
-    values = _evaluate(predicted, true, rule, mask, pixel_weights)
+    by_pixel, suffix = pixel_weights(weights, true)
+    values = metrics_of_parts(sums_by_image(predicted, true, rule, mask, by_pixel), pool=False)
     return {f"{key}_{align}{suffix}": value for key, value in values.items()}
-
-
-def panorama_depth_metrics(
-    predicted: Float[Tensor, "*batch height width"],
-    true: Float[Tensor, "*batch height width"],
-    rule: str | Sequence[str] = "all",
-    *,
-    mask: Shaped[Tensor, "*_ height width"] | None = None,
-) -> dict[str, float]:
-    """Depth errors under the rules that papers on panoramas use; the same prediction gets a different number in each.
-
-    Args:
-        predicted: Predicted distance [m].
-        true: True distance [m]; nan, inf and <= 0 are left out.
-        rule: A name of ``PANORAMA_RULES``, several, or ``all``. ``unifuse``: metric, truth in (0, 10] m, depths
-            under 0.1 m raised to it. ``one2scene-release``: scale and shift by least squares, pixels of all images
-            pooled, truth <= 10 m. ``da2``: median scale, clipped to [0.001, 5] m, mean over images. ``metric``: no
-            alignment, no cap.
-        mask: Where to look.
-
-    Returns:
-        ``{metric}_{rule}`` with the metrics of :func:`depth_metrics` and ``_`` for ``-`` in the rule's name.
-
-    Raises:
-        ValueError: an unknown rule, or any error of :func:`depth_metrics`.
-
-    Notes: UniFuse pools the pixels of a batch, we average over images; its code also sets the truth to 10 m where the
-        prediction exceeds 10 m, which is not repeated.
-    """
-    names = list(PANORAMA_RULES) if rule == "all" else [rule] if isinstance(rule, str) else list(rule)
-    out: dict[str, float] = {}
-    for name in names:
-        if name not in PANORAMA_RULES:
-            raise ValueError(f"rule must be all or one of {', '.join(PANORAMA_RULES)}, got {name!r}")
-        values = _evaluate(predicted, true, PANORAMA_RULES[name], mask, None)
-        out |= {f"{key}_{name.replace('-', '_')}": value for key, value in values.items()}
-    return out

@@ -84,6 +84,25 @@ def read_state_dict(path: str | Path, device: Literal["cpu", "meta"] = "cpu") ->
     return tensors
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a ``.safetensors`` file says beside its tensors; nothing for the other formats.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file not found: {path}")
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"not a readable safetensors file: {path}") from error
+
+
 def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         return {k: torch.empty(file.get_slice(k).get_shape(), device="meta") for k in file.keys()}
@@ -175,8 +194,7 @@ def load_scaffold(path: str | Path | None = None) -> tuple[CubeScaffold, WeightF
     path = Path(path) if path is not None else shipped_scaffold_path()
     if not path.is_file():
         raise FileNotFoundError(f"scaffold weights not found: {path}")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+    metadata = read_metadata(path)
     switches = {k: metadata.get(k, "True") == "True" for k in ("joint", "fusion")}
     network = CubeScaffold(CubeScaffoldConfig(**switches))
     load_into(network, path)

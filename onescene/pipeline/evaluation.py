@@ -7,25 +7,25 @@ of the training maps (a distance per row of the panorama), and, for views, the e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from onescene.data.panoramas import PackedPanorama, iterate_panoramas
 from onescene.data.rooms import render_panorama, render_views, sample_room
 from onescene.geometry.cubemap import face_cameras
-from onescene.metrics import depth_metrics, image_metrics, seam_jump
-from onescene.models.scaffold import CubeScaffold
+from onescene.metrics import PanoramaDepthScores, depth_metrics, image_metrics, seam_jump
+from onescene.models.scaffolds import ScaffoldNetwork
 from onescene.splatting import render
 from onescene.stages import views
 from onescene.stages.scaffold import ScaffoldConfig, ScaffoldOutput, lift_panorama
 from onescene.stages.scaffold import run as run_scaffold
-from onescene.types import Cameras
+from onescene.types import Cameras, Gaussians
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class EvaluationConfig:
     scaffold: ScaffoldConfig = field(default_factory=ScaffoldConfig)
     layout: tuple[float, ...] = ()  # mean layout: log distance per row, zenith first; empty = not measured
     displaced: bool = True  # render the displaced views (slow)
+    scores: PanoramaDepthScores | None = None  # gathers the depth's errors under the papers' rules
 
 
 def mean_layout(log_distance_rows: Iterator[tuple[np.ndarray, np.ndarray]], rows: int = 48) -> np.ndarray:
@@ -119,9 +120,9 @@ def _metric_scaffold(sample: EvaluationSample, distance: Tensor, config: Scaffol
     return lift_panorama(sample.rgb, torch.where(ground, scaled, torch.full_like(scaled, far)), sample.sky, config)
 
 
-def _view_psnr(scaffold: ScaffoldOutput, sample: EvaluationSample) -> tuple[float, float]:
+def _view_psnr(gaussians: Gaussians, sample: EvaluationSample) -> tuple[float, float]:
     """PSNR of displaced views with the holes filled, and the share of pixels that were holes."""
-    out = views.run(scaffold.gaussians, sample.cameras)
+    out = views.run(gaussians, sample.cameras)
     return image_metrics(out.rgb, sample.views_rgb)["psnr_db"], float((out.alpha < 0.5).float().mean())
 
 
@@ -135,21 +136,27 @@ def _views_row(predicted: ScaffoldOutput, sample: EvaluationSample, config: Scaf
     for name, distance in candidates.items():
         if distance.shape != sample.distance.shape:
             raise ValueError(f"{name} distance must have shape {tuple(sample.distance.shape)}")
-        row[f"{name}_displaced_psnr_db"], row[f"{name}_holes"] = _view_psnr(
-            _metric_scaffold(sample, distance, config), sample
-        )
+        lifted = _metric_scaffold(sample, distance, config).gaussians
+        row[f"{name}_displaced_psnr_db"], row[f"{name}_holes"] = _view_psnr(lifted, sample)
+    if predicted.source == "heads":
+        ground, own = sample.sky < 0.5, predicted.gaussians
+        scale = sample.distance[ground].median() / predicted.distance[ground].median()
+        own = replace(own, means=own.means * scale, scales=own.scales * scale)
+        row["heads_displaced_psnr_db"], row["heads_holes"] = _view_psnr(own, sample)
     return row
 
 
 def evaluate_sample(
-    sample: EvaluationSample, network: CubeScaffold, config: EvaluationConfig = EvaluationConfig()
+    sample: EvaluationSample, network: nn.Module | ScaffoldNetwork, config: EvaluationConfig = EvaluationConfig()
 ) -> dict[str, float | str]:
     """Every number of one panorama.
 
     Returns:
         ``name`` and floats: ``scaffold_*``, ``sphere_*`` and ``layout_*`` of :func:`onescene.metrics.depth_metrics`
         (median-aligned, sky left out; plain and weighted by latitude), ``seam_jump_ratio``, ``center_psnr_db`` (the
-        scaffold rendered at its own anchors) and, with views, ``*_displaced_psnr_db`` and ``*_holes``.
+        scaffold rendered at its own anchors) and, with views, ``*_displaced_psnr_db`` and ``*_holes``; ``heads_*`` is
+        the network's own Gaussians, where it has them. With ``config.scores`` this panorama's ``{metric}_{rule}``, its
+        distance in metres as predicted.
     """
     predicted = run_scaffold(sample.rgb, network, config.scaffold)
     row: dict[str, float | str] = {"name": sample.name}
@@ -158,6 +165,8 @@ def evaluate_sample(
     if config.layout:
         row |= _depth_row(_layout_distance(config.layout, sample.distance.shape), sample, "layout")
     row |= seam_jump(predicted.distance)
+    if config.scores is not None:
+        row |= config.scores.add(predicted.distance * predicted.metres_per_unit, sample.distance, sample.sky < 0.5)
     if config.displaced and sample.cameras is not None:
         row |= _views_row(predicted, sample, config.scaffold)
     cameras = face_cameras(config.scaffold.face_px, config.scaffold.fov_deg)
@@ -243,7 +252,7 @@ class RoomSamples:
 
 def evaluate(
     samples: SampleSource,
-    network: CubeScaffold,
+    network: nn.Module | ScaffoldNetwork,
     config: EvaluationConfig = EvaluationConfig(),
     on_row: Callable[[dict], None] | None = None,
 ) -> list[dict]:

@@ -12,6 +12,7 @@ from onescene.pipeline.parameters import check_params, read_params
 from onescene.pipeline.view_settings import check_view_settings
 from onescene.stages.panorama_methods import method_named, options_from
 from onescene.stages.refine.config import RECIPES, Strategy
+from onescene.stages.scaffold import SOURCES
 
 PRESETS = ("small", "paper")
 _LEAST = {
@@ -36,6 +37,8 @@ class RunSettings:
     face_px: int = 256  # side of an anchor, and Gaussians along it
     anchor_fov_deg: float = 95.0  # [degrees]
     turns: int = 4  # turned copies whose predicted distance is averaged
+    scaffold_weights: str | None = None  # a file of any network of onescene.models.scaffolds; None = the shipped one
+    scaffold_source: str = "auto"  # of the Gaussians: heads (the network's own), lifted (from distance), auto
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
     frames: int = 32  # of each trajectory
     radius_world: float = 0.6  # reach of a trajectory [world units; the scene's median distance is 2]
@@ -120,6 +123,12 @@ def check_settings(settings: RunSettings) -> None:
     if not 10 < settings.view_fov_deg < 170:
         raise ValueError(f"view_fov_deg must lie in (10, 170), got {settings.view_fov_deg:g}")
     check_view_settings(settings)
+    if settings.scaffold_source not in SOURCES:
+        raise ValueError(f"scaffold_source must be one of {', '.join(SOURCES)}, got {settings.scaffold_source!r}")
+    if settings.scaffold_weights is not None:
+        from onescene.models.scaffolds import identify_scaffold
+
+        identify_scaffold(settings.scaffold_weights)
     _must_be_one_of("recipe", settings.refine_recipe, tuple(RECIPES))
     if settings.refine_strategy is not None:
         _must_be_one_of("strategy", settings.refine_strategy, get_args(Strategy))

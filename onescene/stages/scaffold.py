@@ -2,29 +2,38 @@
 
 panorama [0, 1] -> faces at the network's size -> log distance [log m], sky (averaged over turned copies)
     -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel
+
+Networks with heads for Gaussians give their own instead, in a single pass: offset, opacity, covariance and colour as
+predicted, the scene scaled as a whole.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from onescene.geometry.cubemap import face_cameras, faces_from_panorama
+from onescene.geometry.cubemap import face_cameras, faces_from_panorama, panorama_from_faces
 from onescene.geometry.equirect import check_panorama_hw
-from onescene.models.scaffold import CubeScaffold
 from onescene.models.scaffold.lift import LiftConfig, lift_faces, owned_pixels
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
+from onescene.models.scaffolds import ScaffoldNetwork, Seen, as_scaffold
 from onescene.splatting import render
 from onescene.stages.anchors import AnchorsConfig
 from onescene.stages.anchors import run as cut_anchors
 from onescene.types import SH_C0, Gaussians
 
 DISTANCE_MAX_HEIGHT = 512  # rows of the distance map at most [pixels]
+_NO_SKY = -20.0  # a logit
 COLOUR_MARGIN = 0.3  # how far matched colours may leave [0, 1]
+Source = Literal["auto", "heads", "lifted"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Where Gaussians come from: the network's heads, its distance lifted; ``auto``: heads where it has any."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,9 @@ class ScaffoldConfig:
     """How a scaffold is made."""
 
     face_px: int = 256  # Gaussians along a face's side
-    fov_deg: float = 95.0  # field of view of a face [degrees]
-    network_px: int = 96  # side of the faces that the network sees, a multiple of 32
+    fov_deg: float = 95.0  # field of view of an anchor [degrees]; the network sees faces of its own
+    network_px: int | None = None  # side of the faces that the network sees [pixels]; None = what its weights are for
+    source: Source = "auto"  # of the Gaussians
     turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
     mirror: bool = True  # average with the mirrored panorama too
     grey: bool = True  # the mirrored copies are shown without colour: light and shape, not hue, tell the distance
@@ -51,12 +61,13 @@ class ScaffoldOutput:
     """The geometric scaffold.
 
     Attributes:
-        gaussians: One per owned face pixel [world units].
+        gaussians: One per owned pixel of the anchors, or one per pixel of the network's faces [world units].
         distance: Along each panorama ray [world units]; the sky has a large, finite value.
         sky: Probability that a panorama pixel is sky.
         faces: The anchors that gave the colours.
         face_distance: Distance at every face pixel [world units].
         metres_per_unit: What the network believes one world unit to be [m]; scale from one image is a guess.
+        source: ``heads`` or ``lifted``.
     """
 
     gaussians: Gaussians
@@ -65,12 +76,18 @@ class ScaffoldOutput:
     faces: Float[Tensor, "6 3 face face"]
     face_distance: Float[Tensor, "6 face face"]
     metres_per_unit: float
+    source: Source = "lifted"
+
+
+def _look(panorama: Float[Tensor, "3 height width"], network: ScaffoldNetwork, size: int) -> Seen:
+    """One pass over a panorama's faces, cut as the weights are used to."""
+    return network.see(faces_from_panorama(panorama, size, network.fov_deg, grid=network.grid))
 
 
 @torch.no_grad()
 def predict_distance(
     panorama: Float[Tensor, "3 height width"],
-    network: CubeScaffold,
+    network: nn.Module | ScaffoldNetwork,
     config: ScaffoldConfig = ScaffoldConfig(),
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
@@ -78,7 +95,8 @@ def predict_distance(
 
     The panorama is turned by whole columns so that face borders fall elsewhere in every copy, and averaged back.
     """
-    size = config.network_px
+    network = as_scaffold(network)
+    size = config.network_px or network.face_px
     small = resize_panorama(panorama, (2 * size, 4 * size))
     views = [(k, m) for k in range(config.turns) for m in ((False, True) if config.mirror else (False,))]
     log_sum, sky_sum = 0.0, 0.0
@@ -87,13 +105,18 @@ def predict_distance(
         turned = small.roll(shift, dims=-1)
         turned = turned.flip(-1) if mirrored else turned
         turned = turned.mean(0, keepdim=True).expand(3, -1, -1) if mirrored and config.grey else turned
-        out = network(faces_from_panorama(turned, size, config.fov_deg)[None])
-        maps = torch.stack((out.log_distance[0], out.sky_logit[0]))
+        seen = _look(turned, network, size)
+        maps = torch.stack((seen.log_distance, _sky_of(seen.sky_logit, seen.log_distance)))
         maps = (maps.flip(-1) if mirrored else maps).roll(-shift // 2, dims=-1)
         log_sum, sky_sum = log_sum + maps[0], sky_sum + maps[1]
         if progress:
             progress((done + 1) / len(views))
     return log_sum / len(views), torch.sigmoid(sky_sum / len(views))
+
+
+def _sky_of(logit: Tensor | None, like: Tensor) -> Tensor:
+    """The sky's logit; a network that knows no sky sees none."""
+    return torch.full_like(like, _NO_SKY) if logit is None else logit
 
 
 def place_sky(
@@ -145,7 +168,7 @@ def match_colours(gaussians: Gaussians, faces: Float[Tensor, "6 3 face face"], f
 @torch.no_grad()
 def run(
     panorama: Float[Tensor, "3 height width"],
-    network: CubeScaffold,
+    network: nn.Module | ScaffoldNetwork,
     config: ScaffoldConfig = ScaffoldConfig(),
     progress: Callable[[float], None] | None = None,
 ) -> ScaffoldOutput:
@@ -153,26 +176,70 @@ def run(
 
     Args:
         panorama: RGB in [0, 1], width twice the height.
-        network: A scaffold network with its weights.
+        network: A scaffold network with its weights (see :mod:`onescene.models.scaffolds`).
         config: Sizes and options.
         progress: Called with the share that is done, in [0, 1].
 
     Raises:
-        ValueError: the panorama is not 2:1 or a setting is out of range.
+        ValueError: the panorama is not 2:1 or not finite, a setting is out of range, or heads are asked of a network
+            that has none.
     """
-    height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
-    if config.network_px % 32 or config.network_px < 32:
-        raise ValueError(f"network_px must be a multiple of 32, got {config.network_px}")
-    if config.turns < 1:
-        raise ValueError(f"turns must be >= 1, got {config.turns}")
+    network = as_scaffold(network)
+    fine_hw = _check(panorama, network, config)
+    if config.source == "heads" or (config.source == "auto" and network.has_gaussians):
+        return _from_heads(panorama, network, config, fine_hw)
     coarse_log, coarse_sky = predict_distance(panorama, network, config, progress)
-    fine_hw = (min(height, DISTANCE_MAX_HEIGHT), min(width, 2 * DISTANCE_MAX_HEIGHT))
     guide = resize_panorama(panorama, fine_hw)
     fine = joint_bilateral_upsample(torch.stack((coarse_log, coarse_sky)), guide)
-    radius = max(1, round(fine_hw[0] / config.network_px))  # one coarse pixel
+    radius = max(1, round(fine_hw[0] / coarse_log.shape[0]))  # one coarse pixel
     distance = sharpen_edges(fine[0], radius=radius, threshold=config.edge_threshold).exp()
     distance, scale = place_sky(distance, fine[1], config)
     return lift_panorama(panorama, distance, fine[1], config, metres_per_unit=scale)
+
+
+def _check(panorama: Tensor, network: ScaffoldNetwork, config: ScaffoldConfig) -> tuple[int, int]:
+    """Refuses what can not be worked on; returns the size of the distance map."""
+    height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
+    if not bool(torch.isfinite(panorama).all()):
+        raise ValueError("panorama must be finite, got NaN or infinity")
+    size = config.network_px or network.face_px
+    if size < network.side_px or size % network.side_px:
+        raise ValueError(f"network_px must be a multiple of {network.side_px}, got {size}")
+    if config.turns < 1:
+        raise ValueError(f"turns must be >= 1, got {config.turns}")
+    if config.source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {config.source!r}")
+    if config.source == "heads" and not network.has_gaussians:
+        kind = type(network.network).__name__
+        raise ValueError(f"source heads needs a network with heads for Gaussians, {kind} has none; use lifted")
+    if abs(config.fov_deg - network.fov_deg) > 0.01:
+        warnings.warn(
+            f"fov_deg is {config.fov_deg:g}, the weights are for {network.fov_deg:g}: the anchors have the former, "
+            "the network sees faces of the latter",
+            stacklevel=3,
+        )
+    return min(height, DISTANCE_MAX_HEIGHT), min(width, 2 * DISTANCE_MAX_HEIGHT)
+
+
+def _from_heads(
+    panorama: Tensor, network: ScaffoldNetwork, config: ScaffoldConfig, fine_hw: tuple[int, int]
+) -> ScaffoldOutput:
+    """The network's own Gaussians, the scene scaled as a whole, its sky moved far away."""
+    size = config.network_px or network.face_px
+    seen = _look(resize_panorama(panorama, (2 * size, 4 * size)), network, size)
+    face_sky = _sky_of(seen.face_sky_logit, seen.face_log_distance)
+    maps = torch.stack((seen.face_log_distance, face_sky), dim=1)
+    log_distance, sky = panorama_from_faces(maps, fine_hw, network.fov_deg)
+    sky = sky.sigmoid()
+    distance, scale = place_sky(log_distance.exp(), sky, config)
+    far = float(distance[sky >= config.sky_threshold].max()) if bool((sky >= config.sky_threshold).any()) else None
+    factor = torch.full_like(seen.face_log_distance, 1 / scale)
+    if far is not None:
+        factor = torch.where(face_sky.sigmoid() >= config.sky_threshold, far / seen.face_log_distance.exp(), factor)
+    own, factor = seen.gaussians(), factor.flatten()[:, None]
+    own = replace(own, means=own.means * factor, scales=own.scales * factor)
+    lifted = lift_panorama(panorama, distance, sky, replace(config, colour_steps=0), metres_per_unit=scale)
+    return replace(lifted, gaussians=own, source="heads")
 
 
 def lift_panorama(

@@ -6,9 +6,17 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
 
-from onescene.models.loading import WeightFile, half_bytes, load_into, sha256_of
+from onescene.models.loading import (
+    WeightFile,
+    compare_keys,
+    half_bytes,
+    load_into,
+    read_metadata,
+    read_state_dict,
+    sha256_of,
+)
 from onescene.models.one2scene.config import One2SceneConfig
 from onescene.models.one2scene.network import One2Scene
 
@@ -18,6 +26,18 @@ _CONFIG_KEY = "one2scene_config"
 def one2scene_bytes(network: One2Scene, metadata: dict[str, str]) -> bytes:
     """A half-precision safetensors file of the network; ``metadata`` (licence and the like) goes beside its sizes."""
     return half_bytes(network, metadata | {_CONFIG_KEY: json.dumps(asdict(network.config))})
+
+
+def holds_one2scene(metadata: dict[str, str]) -> bool:
+    """Whether a file with this beside its tensors was made by :func:`one2scene_bytes`."""
+    return _CONFIG_KEY in metadata
+
+
+def check_one2scene(path: str | Path) -> None:
+    """Refuses what :func:`load_one2scene` would refuse, from names and shapes alone."""
+    with torch.device("meta"):
+        network = One2Scene(_config_of(read_metadata(path), Path(path)))
+    compare_keys(network, read_state_dict(path, "meta")).refuse_misfit("One2Scene", path)
 
 
 def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
@@ -30,11 +50,7 @@ def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"scaffold weights not found: {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"not a readable safetensors file: {path}") from error
+    metadata = read_metadata(path)
     network = One2Scene(_config_of(metadata, path)).eval()
     load_into(network, path)
     licence = metadata.get("licence", "not stated in the file")
@@ -42,7 +58,7 @@ def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
 
 
 def _config_of(metadata: dict[str, str], path: Path) -> One2SceneConfig:
-    if _CONFIG_KEY not in metadata:
+    if not holds_one2scene(metadata):
         raise ValueError(f"weights are of another architecture: no {_CONFIG_KEY} in the metadata of {path}")
     known = {f.name for f in fields(One2SceneConfig)}
     stored = json.loads(metadata[_CONFIG_KEY])
