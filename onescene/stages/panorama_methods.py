@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.perspective import PlacedPhoto
+from onescene.stages.anchored.config import AnchoredConfig
 from onescene.models.hunyuan_pano import HunyuanConfig, HunyuanTextConfig, required_files
 from onescene.models.hunyuan_pano.config import LICENCES
 
@@ -133,6 +134,18 @@ _FLUX_MEMORY = (
 )
 _FLUX_TIME = "{passes} passes of a 12 billion network over 7 892 tokens, {operations} operations: not measured here"
 
+def _anchored(options: AnchoredConfig) -> Synthesise:
+    from onescene.stages.anchored.run import load
+
+    return load(options)
+
+
+def _anchored_files(options: AnchoredConfig) -> tuple[Path, ...]:
+    from onescene.stages.anchored.run import engine_files
+
+    return engine_files(options)
+
+
 METHODS: dict[str, PanoramaMethod] = {
     row.name: row
     for row in (
@@ -144,6 +157,18 @@ METHODS: dict[str, PanoramaMethod] = {
             memory="0.5 GB at 512x1024",
             time="2 s at 512x1024 on two cores",
             load=_baseline,
+        ),
+        PanoramaMethod(
+            name="anchored",
+            summary="WorldRecipe: sky and ground, then side views, one by one by any inpainting engine",
+            weights="none with the engine classical, else the diffusers pipeline that panorama_options name",
+            licence="Apache-2.0 (code); a diffusers pipeline has its own",
+            memory="0.5 GB at 512x1024 with the engine classical; a diffusers pipeline needs its own",
+            time="6 s at 512x1024 on two cores with the engine classical; else ten pictures of the pipeline",
+            load=_anchored,
+            options=AnchoredConfig,
+            files=_anchored_files,
+            prompted=True,
         ),
         PanoramaMethod(
             name="file",
