@@ -21,6 +21,7 @@ from onescene.stages import outpaint, panorama
 from onescene.stages.ground import ground_texture
 from onescene.stages.panorama import ASSUMED_FOV_DEG, PanoramaConfig, PanoramaOutput
 from onescene.stages.panorama_methods import METHODS, PanoramaMethod, options_from
+from onescene.stages.release_placement import place_as_released, release_fov_deg
 from onescene.types import Cameras
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -98,6 +99,48 @@ def test_cutting_the_example_anew_gives_the_example():
     camera = Cameras(world_from_cam=torch.eye(4)[None], K=intrinsics_from_fov(80.0, (768, 1024))[None], hw=(768, 1024))
     camera.world_from_cam[0, :3, :3] = matrix_from_yaw_pitch_roll(torch.deg2rad(torch.tensor([-25.0, 0, 0])))
     assert psnr(crop_panorama(truth, camera)[0], photo) > 40
+
+
+# --- as the release places it ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hw", "fov"), [((96, 128), (60.0, 80.0)), ((128, 96), (80.0, 60.0))])
+def test_the_release_gives_the_short_side_a_field_of_view_in_proportion(hw, fov):
+    assert release_fov_deg(hw, 80.0) == fov
+    placed = place_as_released(smooth_photo(*hw), (360, 720), 80.0)
+    rows, columns = torch.nonzero(placed.mask[:, 360])[:, 0], torch.nonzero(placed.mask[180])[:, 0]
+    assert abs(len(rows) / 2 - fov[0]) < 1 and abs(len(columns) / 2 - fov[1]) < 1  # half a degree per pixel
+    exact = place_photo(smooth_photo(*hw), (360, 720), 80.0).mask
+    short = exact[:, 360] if hw[0] < hw[1] else exact[180]
+    lens_deg = 2 * math.degrees(math.atan(math.tan(math.radians(40)) * 0.75))
+    assert abs(int(short.sum()) / 2 - lens_deg) < 1 and lens_deg > 64  # what a lens sees: 64.4 degrees, not 60
+
+
+def test_the_release_samples_the_photo_where_its_own_grid_says():
+    """By hand on ramps: at longitude l the photo's column is that of tan(l) / tan(half field of view)."""
+    x = (torch.arange(240) + 0.5) / 240
+    photo = torch.stack(
+        (x.expand(180, 240), x.expand(180, 240), ((torch.arange(180) + 0.5) / 180)[:, None].expand(180, 240))
+    )
+    placed = place_as_released(photo, (360, 720), 80.0)
+    columns = torch.arange(300, 420)
+    lon = torch.deg2rad(columns / 719 * 360 - 180)
+    row = 180
+    lat = math.radians(90 - row / 359 * 180)
+    u = (torch.tan(lon) / math.tan(math.radians(40)) + 1) / 2 + 0.5 / 160  # of the photo of 160 columns, half one off
+    v = (-math.tan(lat) / torch.cos(lon) / math.tan(math.radians(30)) + 1) / 2 + 0.5 / 120
+    assert_close(placed.panorama[0, row, 300:420], u, atol=2e-3, rtol=0)
+    assert_close(placed.panorama[2, row, 300:420], v, atol=2e-3, rtol=0)
+    assert not placed.panorama[:, ~placed.mask].any()
+
+
+def test_the_release_is_a_choice_of_the_stage():
+    photo = smooth_photo(96, 128)
+    out = panorama.run(photo, PanoramaConfig(height_px=128, fov_deg=80.0, placement="release"))
+    exact = panorama.run(photo, PanoramaConfig(height_px=128, fov_deg=80.0))
+    inside = out.placed.weight == 1
+    assert_close(out.panorama[:, inside], out.placed.panorama[:, inside])
+    assert (~out.mask).sum() < 0.97 * (~exact.mask).sum()
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
@@ -191,6 +234,8 @@ def test_a_huge_photo_is_reduced_first(monkeypatch):
         ({"feather_px": -1.0}, "feather_px"),
         ({"seed": -1}, "seed"),
         ({"fov_source": "assumed"}, "fov_source"),
+        ({"placement": "near"}, "placement must be one of exact, release, got 'near'"),
+        ({"placement": "release", "pitch_deg": 5.0}, "placement release knows level photos only"),
         ({"prompt": "a garden"}, "method baseline reads no prompt"),
         ({"options": 3}, "options of baseline must be None, got int"),
     ],

@@ -29,6 +29,7 @@ class RunSettings:
     fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None = read from it, else guessed
     pitch_deg: float | None = None  # how far the photo's camera looks up [degrees]; None = level
     roll_deg: float | None = None  # how far it is turned clockwise about its view axis [degrees]; None = level
+    panorama_placement: str = "exact"  # of the photo: exact, or release (HunyuanWorld's rule, level photos only)
     panorama_method: str = "baseline"  # a name of onescene.stages.panorama_methods.METHODS
     panorama_prompt: str = ""  # what the panorama shows, in any language that the method's text encoder knows
     panorama_negative_prompt: str = ""  # what it must not show
@@ -114,6 +115,10 @@ def check_settings(settings: RunSettings) -> None:
         value = getattr(settings, name)
         if value is not None and not abs(value) <= most:
             raise ValueError(f"{_flag(name)} must lie in [-{most}, {most}] degrees, got {value:g}")
+    if settings.panorama_placement not in ("exact", "release"):
+        raise ValueError(f"panorama_placement must be one of exact, release, got {settings.panorama_placement!r}")
+    if settings.panorama_placement == "release" and (settings.pitch_deg or settings.roll_deg):
+        raise ValueError("panorama_placement release knows level photos only: leave pitch_deg and roll_deg out")
     method = method_named(settings.panorama_method)
     options_from(method, settings.panorama_options)
     if (settings.panorama_prompt or settings.panorama_negative_prompt) and not method.prompted:

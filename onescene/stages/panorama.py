@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +29,10 @@ from onescene.geometry.perspective import (
 )
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.stages.panorama_methods import PanoramaRequest, method_named
+from onescene.stages.release_placement import place_as_released
 from onescene.types import Cameras
 
+Placement = Literal["exact", "release"]
 FovSource = Literal["given", "exif", "estimated", "assumed", "none"]
 
 ASSUMED_FOV_DEG = 65.0  # long side of a photo by a phone's main camera (26 mm equivalent: 67 degrees)
@@ -51,6 +53,7 @@ class PanoramaConfig:
     fov_source: Literal["given", "exif", "estimated"] = "given"  # where fov_deg comes from, for the record
     pitch_deg: float = 0.0  # how far the photo's camera looks up [degrees]
     roll_deg: float = 0.0  # how far it is turned clockwise about its view axis [degrees]
+    placement: Placement = "exact"  # exact: central projection; release: HunyuanWorld's rule, level photos only
     feather_px: float = 2.0  # width of the photo's rim that is blended [panorama pixels]
     prompt: str = ""  # what the panorama shows; for methods that read it
     negative_prompt: str = ""  # what it must not show
@@ -100,6 +103,10 @@ def check_config(config: PanoramaConfig) -> None:
         raise ValueError(f"pitch_deg must be in [-90, 90] degrees, got {config.pitch_deg}")
     if not abs(config.roll_deg) <= 180:
         raise ValueError(f"roll_deg must be in [-180, 180] degrees, got {config.roll_deg}")
+    if config.placement not in get_args(Placement):
+        raise ValueError(f"placement must be one of {', '.join(get_args(Placement))}, got {config.placement!r}")
+    if config.placement == "release" and (config.pitch_deg or config.roll_deg):
+        raise ValueError("placement release knows level photos only: pitch_deg and roll_deg must be 0")
     if not 0 <= config.feather_px <= 64:
         raise ValueError(f"feather_px must be in [0, 64], got {config.feather_px}")
     if config.seed < 0:
@@ -173,7 +180,13 @@ def _place(photo: Tensor | None, config: PanoramaConfig) -> tuple[PlacedPhoto, f
         everywhere = torch.ones(hw, device=photo.device)
         return PlacedPhoto(panorama=photo, mask=everywhere > 0, weight=everywhere.to(photo)), 360.0, "given"
     fov_deg = ASSUMED_FOV_DEG if config.fov_deg is None else float(config.fov_deg)
-    return place_exactly(photo, fov_deg, config), fov_deg, "assumed" if config.fov_deg is None else config.fov_source
+    if config.placement == "release":
+        placed = place_as_released(
+            photo, (config.height_px, 2 * config.height_px), fov_deg, feather_px=config.feather_px
+        )
+    else:
+        placed = place_exactly(photo, fov_deg, config)
+    return placed, fov_deg, "assumed" if config.fov_deg is None else config.fov_source
 
 
 def place_exactly(photo: Float[Tensor, "3 h w"], fov_deg: float, config: PanoramaConfig) -> PlacedPhoto:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 EXIF_DIFFERS = 1.3  # a field of view that is this many times the camera's own note, or less, is told of
 _PARAMETERS = (
     *("panorama_height", "fov_deg", "pitch_deg", "roll_deg", "seed"),
-    *("panorama_method", "panorama_prompt", "panorama_negative_prompt", "panorama_options"),
+    *("panorama_placement", "panorama_method", "panorama_prompt", "panorama_negative_prompt", "panorama_options"),
 )
 
 
@@ -91,6 +91,7 @@ def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama
         fov_source=source,
         pitch_deg=settings.pitch_deg or 0.0,
         roll_deg=settings.roll_deg or 0.0,
+        placement=settings.panorama_placement,
         prompt=settings.panorama_prompt,
         negative_prompt=settings.panorama_negative_prompt,
         options=options,
