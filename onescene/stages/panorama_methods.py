@@ -29,9 +29,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.perspective import PlacedPhoto
-from onescene.stages.anchored.config import AnchoredConfig
 from onescene.models.hunyuan_pano import HunyuanConfig, HunyuanTextConfig, required_files
 from onescene.models.hunyuan_pano.config import LICENCES
+from onescene.stages.anchored.config import AnchoredConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +122,6 @@ def _file(options: None) -> Synthesise:
     return lambda request: request.placed.panorama  # the stage has placed the whole panorama
 
 
-def _hunyuan(options: HunyuanConfig) -> Synthesise:
-    from onescene.models.hunyuan_pano.panorama import load
-
-    return load(options)
-
-
-_FLUX_MEMORY = (
-    "34 GB of main memory or, with offload: false, of GPU memory; offloaded 24 GB of GPU memory and what the steps need"
-    " (the sizes of the weights in bfloat16, computed)"
-)
-_FLUX_TIME = "{passes} passes of a 12 billion network over 7 892 tokens, {operations} operations: not measured here"
-
 def _anchored(options: AnchoredConfig) -> Synthesise:
     from onescene.stages.anchored.run import load
 
@@ -145,6 +133,18 @@ def _anchored_files(options: AnchoredConfig) -> tuple[Path, ...]:
 
     return engine_files(options)
 
+
+def _hunyuan(options: HunyuanConfig) -> Synthesise:
+    from onescene.models.hunyuan_pano.panorama import load
+
+    return load(options)
+
+
+_FLUX_MEMORY = (
+    "34 GB of main memory or, with offload: false, of GPU memory; offloaded 24 GB of GPU memory and what the steps need"
+    " (the sizes of the weights in bfloat16, computed)"
+)
+_FLUX_TIME = "{passes} passes of a 12 billion network over 7 892 tokens, {operations} operations: not measured here"
 
 METHODS: dict[str, PanoramaMethod] = {
     row.name: row
