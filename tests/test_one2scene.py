@@ -329,3 +329,10 @@ def test_a_file_of_the_small_size_is_known_by_its_keys(tmp_path):
     assert path.stat().st_size <= 24e6
     found = check_file(path)
     assert found.model == "one2scene-vggt-small" and found.report.fits
+
+
+def test_a_file_of_other_sizes_is_known_by_what_it_says(tmp_path, tiny):
+    path = tmp_path / "scaffold.safetensors"
+    path.write_bytes(one2scene_bytes(tiny, {}))
+    found = check_file(path)
+    assert found.model == "one2scene-vggt of its own sizes" and found.report.fits

@@ -120,6 +120,8 @@ def test_a_conversion_names_a_safetensors_file(tmp_path, capsys):
 def test_the_list_tells_what_is_read(capsys):
     assert main(["models", "list"]) == 0
     said = capsys.readouterr().out
-    assert "VGGT-1B [paper: its weights are read, no stage runs it]" in said
+    for name in ("VGGT-1B", "one2scene-scaffold"):
+        assert f"{name} [paper: onescene scaffold --weights FILE runs it]" in said
+    assert "SEVA [paper: its weights are read, no stage runs it]" in said
     assert "Hunyuan-Pano-DiT, the paper's" in said and "hunyuan-text" in said
     assert "scaffold-small [small: runs here]" in said

@@ -21,12 +21,13 @@ def register(app: typer.Typer) -> None:
 def list_models() -> int:
     """Name, stage, weights, licence and needs of every model."""
     from onescene.models.registry import ARCHITECTURES, MODELS
+    from onescene.models.scaffolds import SCAFFOLDS
     from onescene.stages.panorama_methods import METHODS
 
-    readable = {a.name for a in ARCHITECTURES}
+    readable = dict.fromkeys((a.name for a in ARCHITECTURES), "its weights are read, no stage runs it")
+    readable |= dict.fromkeys(SCAFFOLDS, "onescene scaffold --weights FILE runs it")
     for model in MODELS:
-        state = "its weights are read, no stage runs it" if model.name in readable else "not in this version"
-        state = "runs here" if model.preset == "small" else state
+        state = "runs here" if model.preset == "small" else readable.get(model.name, "not in this version")
         typer.echo(f"{model.name} [{model.preset}: {state}]\n  {model.stage}; weights: {model.weights}")
         typer.echo(f"  licence: {model.licence}; needs {model.needs}")
     typer.echo("\nmethods of `onescene panorama --method NAME`:")

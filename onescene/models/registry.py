@@ -15,6 +15,7 @@ from onescene.models.loading import KeyReport, compare_keys, read_state_dict, sh
 from onescene.models.one2scene import PAPER as ONE2SCENE
 from onescene.models.one2scene import SMALL as ONE2SCENE_SMALL
 from onescene.models.one2scene import One2Scene
+from onescene.models.one2scene.weights import config_in
 from onescene.models.one2scene_release import ReleaseScaffold
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 from onescene.models.seva import PAPER as SEVA
@@ -140,7 +141,7 @@ def check_file(path: str | Path) -> CheckedFile:
         ValueError: it holds no tensors, or code beside them.
     """
     tensors = read_state_dict(path, device="meta")
-    marked = [(a, prefix) for a in ARCHITECTURES if (prefix := _prefix(a, tensors)) is not None]
+    marked = [(a, prefix) for a in (*ARCHITECTURES, *_own_sizes(path)) if (prefix := _prefix(a, tensors)) is not None]
     fits = [_fit(a, prefix, tensors) for a, prefix in marked or [(a, "") for a in ARCHITECTURES]]
     best = min(fits, key=lambda f: sum(map(len, (f[1].missing, f[1].unexpected, f[1].wrong_shape))))
     sha256 = sha256_of(Path(path))
@@ -155,6 +156,14 @@ def check_file(path: str | Path) -> CheckedFile:
         prefix=best[2],
         unused=best[3],
     )
+
+
+def _own_sizes(path: str | Path) -> tuple[Architecture, ...]:
+    """The paper's network at the sizes that the file itself tells."""
+    config = config_in(path)
+    if config in (None, ONE2SCENE, ONE2SCENE_SMALL):
+        return ()
+    return (Architecture("one2scene-vggt of its own sizes", "gaussian_head.dpt.scratch.", lambda: One2Scene(config)),)
 
 
 def _prefix(architecture: Architecture, tensors: dict[str, Tensor]) -> str | None:

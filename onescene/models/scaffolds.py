@@ -29,13 +29,12 @@ from onescene.models.loading import (
     WeightFile,
     compare_keys,
     load_scaffold,
-    read_metadata,
     read_state_dict,
     sha256_of,
     shipped_scaffold_path,
 )
 from onescene.models.one2scene import One2Scene
-from onescene.models.one2scene.weights import check_one2scene, holds_one2scene, load_one2scene
+from onescene.models.one2scene.weights import check_one2scene, config_in, load_one2scene
 from onescene.models.registry import MODELS, check_file
 from onescene.models.scaffold import CubeScaffold
 from onescene.models.vggt.weights import load_public
@@ -182,7 +181,7 @@ def identify_scaffold(path: str | Path) -> str:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"scaffold weights not found: {path}")
-    if holds_one2scene(read_metadata(path)):
+    if config_in(path) is not None:
         check_one2scene(path)
         return _ONE2SCENE
     found = check_file(path)
@@ -234,3 +233,5 @@ _OPENERS: dict[str, Callable[[Path], tuple[nn.Module, WeightFile]]] = {
     "VGGT-1B": _open_vggt,
     "one2scene-scaffold": _open_release,
 }
+SCAFFOLDS = tuple(_OPENERS)
+"""Models whose files :func:`open_scaffold` reads."""

@@ -28,9 +28,15 @@ def one2scene_bytes(network: One2Scene, metadata: dict[str, str]) -> bytes:
     return half_bytes(network, metadata | {_CONFIG_KEY: json.dumps(asdict(network.config))})
 
 
-def holds_one2scene(metadata: dict[str, str]) -> bool:
-    """Whether a file with this beside its tensors was made by :func:`one2scene_bytes`."""
-    return _CONFIG_KEY in metadata
+def config_in(path: str | Path) -> One2SceneConfig | None:
+    """The sizes in a file that :func:`one2scene_bytes` made; None where it was made otherwise.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no safetensors file by that suffix, or sizes of another version.
+    """
+    metadata = read_metadata(path)
+    return _config_of(metadata, Path(path)) if _CONFIG_KEY in metadata else None
 
 
 def check_one2scene(path: str | Path) -> None:
@@ -58,7 +64,7 @@ def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
 
 
 def _config_of(metadata: dict[str, str], path: Path) -> One2SceneConfig:
-    if not holds_one2scene(metadata):
+    if _CONFIG_KEY not in metadata:
         raise ValueError(f"weights are of another architecture: no {_CONFIG_KEY} in the metadata of {path}")
     known = {f.name for f in fields(One2SceneConfig)}
     stored = json.loads(metadata[_CONFIG_KEY])
