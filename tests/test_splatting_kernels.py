@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from onescene.splatting import numba_blend, numba_project
+from onescene.splatting import numba_blend, numba_project, numba_vectors
 from onescene.splatting import numba_layout as at
 from onescene.splatting.projection import ALPHA_MIN, BLUR_PX2
 
@@ -78,3 +78,19 @@ def test_the_falloff_is_the_exponential():
     t = np.linspace(0, float(at.FAINTEST), 2001).astype(np.float32)
     found = np.array([falloff(v) for v in t])
     assert np.abs(found / np.exp(-8 * t.astype(np.float64)) - 1).max() < 3e-6
+
+
+@numba.njit(error_model="numpy")
+def sums_in_a_row(flat, rows, row):
+    numba_vectors.fetch_ahead(rows, row)
+    numba_vectors.add_sixteens(flat, rows, row)
+
+
+def test_sums_in_registers_are_sums():
+    """Powers of two add up without rounding: a lane left out, taken twice or put elsewhere would show."""
+    rng = np.random.default_rng(0)
+    flat = 2.0 ** rng.integers(-8, 8, (at.SUMS, at.BLOCK)).astype(np.float32)
+    rows = np.full((3, at.PAIR), np.nan, np.float32)
+    sums_in_a_row(flat.ravel(), rows, 1)
+    assert np.array_equal(rows[1, : at.SUMS], flat.sum(1)) and not rows[1, at.SUMS :].any()
+    assert np.isnan(rows[[0, 2]]).all()

@@ -14,7 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from onescene.splatting import numba_backward, numba_blend, numba_project, numba_tiles
+from onescene.splatting import (
+    numba_blend,
+    numba_blend_backward,
+    numba_project,
+    numba_project_backward,
+    numba_tiles,
+)
 from onescene.splatting import numba_layout as at
 from onescene.splatting.numba_compile import announce_compilation
 from onescene.splatting.projection import TAN_MARGIN
@@ -87,6 +93,13 @@ def _tiles(hw: Sequence[int]) -> tuple[int, int]:
     return -(-hw[0] // at.TILE), -(-hw[1] // at.TILE)
 
 
+def _cache_lines(rows: int) -> np.ndarray:
+    """Rows of 16 floats, not filled in, each a cache line of its own."""
+    room = np.empty(16 * rows + 15, np.float32)
+    first = -(room.ctypes.data // 4) % 16
+    return room[first : first + 16 * rows].reshape(rows, 16)
+
+
 def _starts(shares: int) -> np.ndarray:
     """First record of each share."""
     return np.arange(shares) * SHARE
@@ -96,7 +109,7 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
     """Runs the forward kernels for one camera; fills ``image`` [5, H, W]."""
     n = len(scene[0])
     shares = -(-n // SHARE)
-    records, boxes = np.empty((n, at.RECORD), np.float32), np.empty((n, 4), np.int32)
+    records, boxes = _cache_lines(n), np.empty((n, 4), np.int32)
     keys, ids, counts = np.empty(n, np.float32), np.empty(n, np.int32), np.zeros(shares, np.int64)
     seen = (records, boxes, keys, ids, counts)
 
@@ -144,17 +157,17 @@ def _backward_view(
     """Adds to ``grads`` what one camera's image and its gradient give."""
     tiles_y, tiles_x = _tiles(images[0].shape[1:])
     base = np.empty(len(scene[0]), np.int64)
-    numba_backward.first_rows(_starts(len(view.counts)), view.counts, view.boxes, base)
-    rows = np.empty((len(view.lists), at.SUMS), np.float32)
+    numba_project_backward.first_rows(_starts(len(view.counts)), view.counts, view.boxes, base)
+    rows = _cache_lines(len(view.lists))
     bins, seen = (view.offsets, view.lists), (view.records, view.boxes, base)
 
     def blend(row: int) -> None:
-        numba_blend.blend_backward(row * tiles_x, (row + 1) * tiles_x, tiles_x, bins, seen, images, rows)
+        numba_blend_backward.blend_backward(row * tiles_x, (row + 1) * tiles_x, tiles_x, bins, seen, images, rows)
 
     def project(share: int) -> None:
         first = share * SHARE
         found = (*seen, view.ids)
-        numba_backward.project_backward(first, view.counts[share], scene, view.camera, found, rows, grads)
+        numba_project_backward.project_backward(first, view.counts[share], scene, view.camera, found, rows, grads)
 
     run_shares(blend, tiles_y)
     run_shares(project, len(view.counts))
@@ -188,8 +201,9 @@ class _Splat(torch.autograd.Function):
         for channels, part in zip(CHANNELS, parts, strict=True):
             if part is not None:
                 grad_image[:, channels] = part.detach().numpy()
-        # one allocation: five smaller ones would go back to the system and be faulted in anew with every call
-        slab = torch.zeros(sum(array.size for array in scene))
+        # One allocation, by NumPy, which asks for huge pages: five smaller ones would go back to the system and be
+        # faulted in anew with every call, one page of 4 kB after the other.
+        slab = torch.from_numpy(np.zeros(sum(array.size for array in scene), np.float32))
         grads = tuple(g.view(a.shape) for g, a in zip(slab.split([a.size for a in scene]), scene, strict=True))
         for i, view in enumerate(ctx.views):
             _backward_view(scene, view, (ctx.image[i], grad_image[i]), _arrays(grads))

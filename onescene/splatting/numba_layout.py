@@ -25,18 +25,19 @@ RECORD = 16
 TRANSLATION, FOCAL, CENTRE, SIZE, RANGE, TAN_LOW, TAN_HIGH, ORIGIN = 9, 12, 14, 16, 18, 20, 22, 24
 
 # To blend, a tile is two strips of 8 columns, a strip 8 blocks of 8x2 pixels: 16 pixels in a row of a plane. An entry
-# of the list of work is 16 times an ellipse plus a block of the tile; WORK ellipses are looked at together.
+# of the list of work is 16 times a record plus a block of the tile; WORK ellipses are looked at together.
 STRIP, STRIP_AREA, BLOCK, BLOCKS, WORK = 8, 128, 16, 8, 32
 
 # Offsets of a tile's planes: pixel centres, transmittance; forward: red, green, blue, depth; backward: the rest of
-# <gradient, image>, the gradients of red, green, blue, depth and alpha, and one ellipse's alpha before it is clamped.
+# <gradient, image>, and the gradients of red, green, blue, depth and alpha.
 COLUMN, ROW, LIGHT = 0, AREA, 2 * AREA
 OUT, PLANES = 3 * AREA, 7 * AREA
-REST, GRAD, RAW, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA, 10 * AREA
+REST, GRAD, PLANES_BACKWARD = 3 * AREA, 4 * AREA, 9 * AREA
 
-# Columns of what one (ellipse, tile) pair collects: sums over pixels of dL/dsigma times u, v, u^2, u v, v^2, where
-# (u, v) = conic times the pixel's offset; then dL/d(opacity, red, green, blue, depth).
-SUMS = 10
+# Columns of what one (ellipse, tile) pair collects, padded to a cache line: sums over pixels of dL/dsigma times u, v,
+# u^2, u v, v^2, where (u, v) = a sixteenth of conic times the pixel's offset; of -dL/dsigma, which is opacity times its
+# gradient; then dL/d(red, green, blue, depth).
+SUMS, PAIR = 10, 16
 
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 THREE, FIVE, SIX, TEN, FIFTEEN = np.float32(3), np.float32(5), np.float32(6), np.float32(10), np.float32(15)

@@ -27,7 +27,7 @@ def first_rows(starts, counts, boxes, base):
 
 @helper
 def add_rows(rows, first, last):
-    """Sums the rows that the tiles left for one ellipse."""
+    """Sums the rows that the tiles left for one ellipse: with u and v as they are, not a sixteenth of them."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = at.ZERO
     for row in range(first, last):
         s0 += rows[row, 0]
@@ -40,7 +40,8 @@ def add_rows(rows, first, last):
         s7 += rows[row, 7]
         s8 += rows[row, 8]
         s9 += rows[row, 9]
-    return s0, s1, s2, s3, s4, s5, s6, s7, s8, s9
+    a, b = at.SIXTEEN, at.SIXTEEN * at.SIXTEEN
+    return a * s0, a * s1, b * s2, b * s3, b * s4, s5, s6, s7, s8, s9
 
 
 @helper
@@ -121,7 +122,7 @@ def ellipse_backward(sums, geometry, i, camera, point, grads):
     """Adds the gradients of quaternion and scales; returns that of the centre in the camera, its depth left out.
 
     Args:
-        sums: The columns of a pair's row, added up over tiles.
+        sums: What ``add_rows`` gives.
         geometry: Quats and scales of all Gaussians.
         i: Which Gaussian.
         camera: Flat camera array.
@@ -172,7 +173,7 @@ def project_backward(first, count, scene, camera, seen, rows, grads):
         scene: Means, quats, scales, opacities, sh.
         camera: Flat camera array.
         seen: Records, boxes, first rows and Gaussians of the records.
-        rows: [pairs, SUMS].
+        rows: [pairs, PAIR].
         grads: Gradients of the scene's tensors, added to.
     """
     means, quats, scales, _, sh = scene
@@ -199,4 +200,4 @@ def project_backward(first, count, scene, camera, seen, rows, grads):
         grad_means[i, 0] += camera[0] * gx + camera[3] * gy + camera[6] * gz + dx
         grad_means[i, 1] += camera[1] * gx + camera[4] * gy + camera[7] * gz + dy
         grad_means[i, 2] += camera[2] * gx + camera[5] * gy + camera[8] * gz + dz
-        grad_opacities[i] += sums[5]
+        grad_opacities[i] += sums[5] / rec[r, at.OPACITY]
