@@ -31,6 +31,7 @@ from torch import Tensor
 from onescene.geometry.perspective import PlacedPhoto
 from onescene.models.hunyuan_pano import HunyuanConfig, HunyuanTextConfig, required_files
 from onescene.models.hunyuan_pano.config import LICENCES
+from onescene.models.outpainter.weights import SmallOptions
 from onescene.stages.anchored.config import AnchoredConfig
 
 
@@ -122,6 +123,12 @@ def _file(options: None) -> Synthesise:
     return lambda request: request.placed.panorama  # the stage has placed the whole panorama
 
 
+def _small(options: SmallOptions) -> Synthesise:
+    from onescene.stages.outpaint_learned import load
+
+    return load(options)
+
+
 def _anchored(options: AnchoredConfig) -> Synthesise:
     from onescene.stages.anchored.run import load
 
@@ -157,6 +164,17 @@ METHODS: dict[str, PanoramaMethod] = {
             memory="0.5 GB at 512x1024",
             time="2 s at 512x1024 on two cores",
             load=_baseline,
+        ),
+        PanoramaMethod(
+            name="small",
+            summary="the baseline's draft, its layout and colours corrected by a small network trained here",
+            weights="none shipped: those of `onescene train outpainter`, named by panorama_options: {weights: FILE}",
+            licence="Apache-2.0 for weights trained by this kit",
+            memory="0.5 GB at 512x1024",
+            time="a fifth more than the baseline",
+            load=_small,
+            options=SmallOptions,
+            files=lambda options: (options.file(),),
         ),
         PanoramaMethod(
             name="anchored",

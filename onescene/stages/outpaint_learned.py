@@ -1,0 +1,108 @@
+"""Panorama method ``small``: a classical draft whose layout and colours a small learned network corrects.
+
+placed photo -> classical draft (``outpaint``), whole size
+  -> draft and photo averaged to the network's size -> corrected there (``models/outpainter``)
+  -> corrected picture enlarged + the draft's detail, as far as the draft agrees with the correction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from onescene.models.outpainter import Outpainter
+from onescene.models.outpainter.network import pad_sphere
+from onescene.models.outpainter.weights import SmallOptions, load_outpainter
+from onescene.stages.outpaint import outpaint
+from onescene.stages.panorama_methods import PanoramaRequest
+
+WINDOW = 5  # side of the neighbourhood in which draft and correction are compared [pixels of the network's size]
+FLAT = 0.03**2  # variance below which a neighbourhood counts as flat and keeps the draft's grain
+LARGEST_GAIN = 1.5
+
+
+def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
+    """The method with its weights.
+
+    Raises:
+        FileNotFoundError, ValueError: the weights are missing or do not fit.
+    """
+    network, _ = load_outpainter(options.file())
+
+    def synthesise(request: PanoramaRequest) -> Tensor:
+        image = request.placed.panorama.permute(1, 2, 0).float().cpu().numpy()
+        around = outpaint(np.ascontiguousarray(image), request.placed.mask.cpu().numpy(), request.seed)
+        request.progress(0.6)
+        draft = torch.from_numpy(around).permute(2, 0, 1).float()
+        placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
+        return correct(network, placed, mask, draft, request.generator).to(request.placed.panorama)
+
+    return synthesise
+
+
+@torch.no_grad()
+def correct(
+    network: Outpainter,
+    placed: Float[Tensor, "3 h w"],
+    mask: Bool[Tensor, "h w"],
+    draft: Float[Tensor, "3 h w"],
+    generator: torch.Generator,
+) -> Float[Tensor, "3 h w"]:
+    """A draft with the network's layout and colours and its own detail.
+
+    Args:
+        network: In evaluation mode.
+        placed: The photo on the panorama, RGB in [0, 1].
+        mask: True where it is.
+        draft: A classical outpainting of it.
+        generator: On the CPU; for the network's noise.
+    """
+    height = network.config.height_px
+    hw = (height, 2 * height)
+    share = _averaged(mask[None, None].float(), hw)
+    seen = (share > 0.5).float()
+    photo = _averaged((placed * mask)[None], hw) / share.clamp_min(1e-3) * seen
+    small = _averaged(draft[None], hw)
+    noise = torch.randn(1, network.config.noise, *hw, generator=generator)
+    corrected = network(photo, seen, small, noise).clamp(0, 1)
+    corrected = torch.where(seen > 0, photo, corrected)
+    gain = _enlarged(detail_gain(small, corrected), draft)
+    detail = draft[None] - _enlarged(small, draft)
+    return (_enlarged(corrected, draft) + gain * detail)[0].clamp(0, 1)
+
+
+def detail_gain(draft: Float[Tensor, "1 3 h w"], corrected: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 1 h w"]:
+    """How much of the draft's detail to keep: the slope of the correction over the draft in each neighbourhood.
+
+    As in the guided filter (He, Sun and Tang 2013, Eq. 5): 1 where both show the same structure, 0 where the network
+    put something else there; 1 where the draft is flat and has grain only.
+    """
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(pad_sphere(x, WINDOW // 2), WINDOW, stride=1)
+
+    both = (draft, corrected)
+    d, c = (x - mean(x) for x in both)
+    covariance, variance = mean((d * c).sum(1, keepdim=True)), mean((d * d).sum(1, keepdim=True))
+    return ((covariance + FLAT) / (variance + FLAT)).clamp(0, LARGEST_GAIN)
+
+
+def _averaged(x: Tensor, hw: tuple[int, int]) -> Tensor:
+    """A panorama at the network's size."""
+    return F.interpolate(x, hw, mode="area") if x.shape[-2] >= hw[0] else F.interpolate(x, hw, mode="bilinear")
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    """A panorama at another's size, bicubic around the circle and across the poles."""
+    pad, (height, width) = 2, x.shape[-2:]
+    rows, columns = (
+        (torch.arange(n, dtype=x.dtype) + 0.5) / n * size + pad
+        for n, size in zip(like.shape[-2:], (height, width), strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(columns / (width + 2 * pad), rows / (height + 2 * pad), indexing="xy"), -1)
+    return F.grid_sample(pad_sphere(x, pad), grid[None] * 2 - 1, mode="bicubic", align_corners=False)
