@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from onescene.geometry.equirect import directions_from_panorama
 from onescene.geometry.perspective import PlacedPhoto, crop_panorama, place_photo
 from onescene.metrics import psnr, wrap_seams
+from onescene.plots.view_order import outline_xy, view_order_figure
 from onescene.stages import panorama as panorama_stage
 from onescene.stages.anchored.captions import QUESTIONS, Prompts, describe
 from onescene.stages.anchored.config import HEURISTICS, AnchoredConfig
@@ -306,3 +307,18 @@ def test_it_is_a_method_of_the_stage(tmp_path: Path) -> None:
     assert {p.parent.name for p in METHODS["anchored"].files(AnchoredConfig(engine=str(folder)))} >= {"unet", "vae"}
     with pytest.raises(FileNotFoundError, match="no folder"):
         METHODS["anchored"].files(AnchoredConfig(engine="nothing"))
+
+
+def test_the_order_is_drawn() -> None:
+    views = view_order(AnchoredConfig())
+    cameras = view_cameras(views)
+    outline = outline_xy(cameras[3], HW)  # +45 degrees
+    middle_row = (outline[:, 1] - HW[0] / 2).abs() < 1
+    edges = outline[middle_row, 0] / HW[1] * 360 - 180
+    assert edges.min() == pytest.approx(45 - 42.5, abs=0.5)
+    assert edges.max() == pytest.approx(45 + 42.5, abs=0.5)
+    assert outline_xy(cameras[0], HW)[:, 1].min() == pytest.approx(HW[0] / 3, abs=0.01)  # 60 degrees from the zenith
+    figure = view_order_figure(world(), cameras, [v.name for v in views])
+    assert [t.get_text() for t in figure.axes[0].texts][:3] == ["1 sky", "2 ground", "3 front"]
+    with pytest.raises(ValueError, match="one per view"):
+        view_order_figure(world(), cameras, ["sky"])
