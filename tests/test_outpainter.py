@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.models import registry
 from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
 from onescene.models.outpainter.network import latitude_channels, pad_sphere
 from onescene.models.outpainter.weights import load_outpainter, outpainter_bytes
@@ -112,3 +113,11 @@ def test_other_files_are_refused(tmp_path):
     save_file(tiny().state_dict(), wrong, metadata=sizes)
     with pytest.raises(ValueError, match=r"do not fit Outpainter: 1 wrong shape \(first: read.weight"):
         load_outpainter(wrong)
+
+
+@pytest.mark.parametrize(("name", "config"), [("outpainter-small", SMALL), ("outpainter-large", LARGE)])
+def test_a_file_is_known_by_its_keys(tmp_path, name, config):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(outpainter_bytes(Outpainter(config), {}))
+    found = registry.check_file(path)
+    assert found.model == name and found.report.fits

@@ -17,6 +17,9 @@ from onescene.models.one2scene import SMALL as ONE2SCENE_SMALL
 from onescene.models.one2scene import One2Scene
 from onescene.models.one2scene.weights import config_in
 from onescene.models.one2scene_release import ReleaseScaffold
+from onescene.models.outpainter import LARGE as OUTPAINTER_LARGE
+from onescene.models.outpainter import SMALL as OUTPAINTER_SMALL
+from onescene.models.outpainter import Outpainter
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 from onescene.models.seva import PAPER as SEVA
 from onescene.models.seva import RELEASE as DUAL_LORA
@@ -103,6 +106,8 @@ ARCHITECTURES = (
     Architecture("one2scene-vggt", "gaussian_head.dpt.scratch.", lambda: One2Scene(ONE2SCENE)),
     Architecture("one2scene-vggt-small", "gaussian_head.dpt.scratch.", lambda: One2Scene(ONE2SCENE_SMALL)),
     Architecture("one2scene-scaffold", "backbone.enc_blocks.", ReleaseScaffold),
+    Architecture("outpainter-small", "middle.1.read.", lambda: Outpainter(OUTPAINTER_SMALL)),
+    Architecture("outpainter-large", "middle.1.read.", lambda: Outpainter(OUTPAINTER_LARGE)),
     Architecture("SEVA", "input_blocks.", lambda: SevaUNet(SEVA)),
     Architecture("one2scene-denoiser", "input_blocks.", lambda: SevaUNet(DUAL_LORA)),
 )
