@@ -15,7 +15,7 @@ from onescene.models.seva.bundle import Manifest, ViewModels
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
 
 NETWORK = {
-    **{"model_channels": 32, "channel_mult": (1, 2), "num_res_blocks": 1, "attention_resolutions": (2, 1)},
+    **{"model_channels": 32, "channel_mult": (1, 2), "num_res_blocks": 1, "attention_resolutions": (2,)},
     **{"num_head_channels": 16, "transformer_depth": (1, 1), "context_dim": 12},
     "unflatten_names": ("middle_ds2", "output_ds2"),
 }

@@ -196,7 +196,8 @@ def load_bundle(folder: str | Path, device: torch.device | str = "cpu", dtype: t
     denoiser = load_seva(parts["denoiser"][0], SevaConfig.from_official(manifest.network))
     if manifest.adapters:
         config = json.loads(parts["adapters"][0].read_text("utf-8"))
-        denoiser = add_adapters(denoiser, int(config["r"]), float(config["lora_alpha"])).eval()
+        if not denoiser.config.lora_rank:
+            denoiser = add_adapters(denoiser, int(config["r"]), float(config["lora_alpha"])).eval()
         for which, name in enumerate(manifest.adapters, start=1):
             load_adapter(denoiser, which, folder / name)
     path = folder / manifest.autoencoder

@@ -1,0 +1,294 @@
+"""Training runs of novel views on disk: parameters checked, resumable, and at the end a folder for ``--weights``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from safetensors.torch import save
+
+from onescene.data.view_scenes import SceneSet
+from onescene.io.atomic import atomic_path, atomic_write_bytes, atomic_write_json
+from onescene.models.loading import half_bytes
+from onescene.models.seva import SMALL as SMALL_NETWORK
+from onescene.models.seva import SevaUNet
+from onescene.models.seva.adapter_files import adapter_files
+from onescene.models.seva.bundle import MANIFEST, Guided, Manifest, ViewModels, load_bundle, load_linear, read_manifest
+from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
+from onescene.models.seva.weights import add_adapters
+from onescene.pipeline.parameters import read_params
+from onescene.pipeline.training import CHECKPOINT, choose_device, read_checkpoint, refuse_other_config
+from onescene.training.novel_views import (
+    PAPER,
+    SMALL,
+    ViewStepLog,
+    ViewTrainConfig,
+    ViewTrainState,
+    averaged,
+    new_view_state,
+    train_views,
+)
+from onescene.training.processes import is_first_process, processes
+from onescene.training.view_batches import ChunkDraw, Scenes
+
+PRESETS: dict[str, ViewTrainConfig] = {"small": SMALL, "paper": PAPER}
+FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # may change when a run goes on
+BUNDLE, LINEAR, DENOISER = "bundle", "linear.safetensors", "denoiser.safetensors"
+_FITTED_TO = 256  # pictures that a new linear auto-encoder is fitted to
+_CONFIG = tuple(f.name for f in fields(ViewTrainConfig) if f.name != "draw")
+_DRAW = tuple(f.name for f in fields(ChunkDraw))
+
+
+class ViewParams(BaseModel):
+    """What a params file of ``onescene train views`` may say; any other key is refused.
+
+    Keys of :class:`ViewTrainConfig` and of its :class:`ChunkDraw` that the file leaves out are the preset's.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    preset: Literal["small", "paper"] = "small"
+    data: str | list[str]  # folders made by `onescene data pairs` or `onescene data clips`
+    out: str  # folder of this run
+    weights: str | None = None  # networks to start from (see onescene.models.seva.bundle); None = a new small network
+    rank: int = 8  # of new adapters
+    alpha: float = 4.0  # their scale: the release's factor of 0.5
+    sampling_steps: int = 8  # that the trained network is to be sampled with, where `weights` does not say
+    method: Guided
+    targets: int
+    clean: int
+    memory: float
+    single_clean: bool
+    mirror: bool
+    steps: int  # may grow when a run goes on
+    batch: int
+    at_a_time: int
+    lr: float
+    warmup_steps: int
+    decay_fraction: float
+    trains: Literal["adapters", "all"]
+    ema: float
+    clip: float
+    precision: Literal["float32", "bfloat16"]
+    seed: int
+    checkpoint_every: int = 250  # steps
+    threads: int = 0  # torch threads, 0 = torch's own choice
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        preset = PRESETS.get(values.get("preset", "small"), SMALL)
+        known = {name: getattr(preset, name) for name in _CONFIG} | {n: getattr(preset.draw, n) for n in _DRAW}
+        return known | values
+
+    @model_validator(mode="after")
+    def _check(self) -> ViewParams:
+        train_config(self)  # what its classes refuse
+        if self.trains == "adapters" and self.weights is None:
+            raise ValueError("adapters need trained networks to be put on: set `weights`, or `trains: all`")
+        if min(self.steps, self.batch, self.at_a_time, self.rank, self.sampling_steps) < 1:
+            raise ValueError("steps, batch, at_a_time, rank and sampling_steps must be >= 1")
+        return self
+
+
+def read_view_params(path: str | Path) -> ViewParams:
+    """Reads and checks a params file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML, a misspelt key, or a value that can not be; the sentence names it.
+    """
+    return check_view_params(read_params(path), Path(path).name)
+
+
+def check_view_params(values: dict[str, Any], where: str) -> ViewParams:
+    """Parameters from plain values.
+
+    Raises:
+        ValueError: a misspelt key or a value that can not be; the sentence names it and ``where`` it stands.
+    """
+    try:
+        return ViewParams(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"{where}: {key}{first['msg']}; known keys: {', '.join(ViewParams.model_fields)}") from error
+
+
+def train_config(params: ViewParams) -> ViewTrainConfig:
+    """The part of the parameters that the training loop reads."""
+    draw = ChunkDraw(**{name: getattr(params, name) for name in _DRAW})
+    return ViewTrainConfig(**{name: getattr(params, name) for name in _CONFIG}, draw=draw)
+
+
+def stored_config(params: ViewParams) -> dict[str, Any]:
+    """What a checkpoint remembers of the parameters: all that changes what is computed."""
+    return params.model_dump(exclude=set(FREE))
+
+
+def open_scenes(params: ViewParams) -> SceneSet:
+    """The scenes that the parameters name.
+
+    Raises:
+        FileNotFoundError: a folder holds none.
+    """
+    return SceneSet(*([params.data] if isinstance(params.data, str) else params.data))
+
+
+def build_models(params: ViewParams, data: Scenes, out: Path, device: torch.device) -> ViewModels:
+    """The networks to train: those that the parameters name with adapters where they lack them, or new small ones.
+
+    Raises:
+        FileNotFoundError, ValueError: weights are missing or do not fit.
+    """
+    torch.manual_seed(params.seed)
+    if params.weights is not None:
+        models = load_bundle(params.weights, device, torch.float32)
+        network = models.denoiser
+        if params.method == "dual-lora" and not network.config.lora_rank:
+            network = add_adapters(network, params.rank, params.alpha).to(device)
+        chunk = {"method": params.method, "targets": params.targets, "clean": params.clean}
+        return replace(models, denoiser=network, manifest=replace(models.manifest, **chunk))
+    px = data[0].true_rgb.shape[1]
+    stored = out / BUNDLE / LINEAR
+    autoencoder = load_linear(stored) if stored.is_file() else _fitted(data)
+    wide = autoencoder.channels if params.method == "concat" else 0
+    rank = params.rank if params.method == "dual-lora" else 0
+    sizes = {"in_channels": SMALL_NETWORK.in_channels + wide, "lora_rank": rank, "lora_alpha": params.alpha}
+    config = replace(SMALL_NETWORK, **sizes, num_frames=2 * params.targets + params.clean)
+    if px % (8 * config.stride):
+        raise ValueError(f"pictures must have a side that is a multiple of {8 * config.stride}, got {px}")
+    manifest = Manifest(
+        denoiser=DENOISER,
+        autoencoder=LINEAR,
+        image_encoder="thumbnail",
+        network=asdict(replace(config, lora_rank=0)),
+        frame_px=px,
+        method=params.method,
+        steps=params.sampling_steps,
+        targets=params.targets,
+        clean=params.clean,
+    )
+    encoder = ThumbnailEncoder(config.context_dim)
+    return ViewModels(SevaUNet(config).to(device), autoencoder.to(device), encoder, manifest)
+
+
+def _fitted(data: Scenes) -> LinearAutoencoder:
+    """A linear auto-encoder of as many channels as the small network has, fitted to true views of the data."""
+    pictures, seen = [], 0
+    for index in torch.linspace(0, len(data) - 1, min(len(data), _FITTED_TO)).long().unique().tolist():
+        pictures.append(torch.from_numpy(data[index].true_rgb).permute(0, 3, 1, 2).float() / 255)
+        seen += len(pictures[-1])
+        if seen >= _FITTED_TO:
+            break
+    return LinearAutoencoder(8, SMALL_NETWORK.out_channels).fit(torch.cat(pictures))
+
+
+def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> ViewTrainState:
+    """A fresh state, or the one that the folder's checkpoint holds.
+
+    Raises:
+        FileNotFoundError, ValueError: weights or the checkpoint are missing, damaged or of another run.
+    """
+    out = Path(params.out)
+    saved = read_checkpoint(out / CHECKPOINT) if (out / CHECKPOINT).is_file() else None
+    if saved is not None:
+        refuse_other_config(saved.get("config"), stored_config(params), out / CHECKPOINT)
+    state = new_view_state(build_models(params, data, out, device), train_config(params))
+    if saved is not None:
+        state.load_state_dict(saved)
+    return state
+
+
+def run_view_training(
+    params: ViewParams, data: Scenes, licence: str, on_step: Callable[[ViewStepLog], None] | None = None
+) -> Path:
+    """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the folder for ``--weights``.
+
+    The folder holds ``checkpoint.pt`` (what learns, its average, Adam's state), ``log.jsonl`` (a line per step) and
+    ``bundle/``. Under ``torchrun`` or ``accelerate launch`` each process does its part, and the first one writes.
+    """
+    out = Path(params.out)
+    if params.threads:
+        torch.set_num_threads(params.threads)
+    with processes(choose_device(params.device)) as device:
+        state = start_or_resume(params, data, device)
+        steps = train_views(state, data, train_config(params))
+        if not is_first_process():
+            deque(steps, maxlen=0)
+            return out / BUNDLE
+        out.mkdir(parents=True, exist_ok=True)
+        if isinstance(state.models.autoencoder, LinearAutoencoder):  # kept first: a resumed run must have the same one
+            tensors = {name: value.cpu() for name, value in state.models.autoencoder.state_dict().items()}
+            atomic_write_bytes(_made(out / BUNDLE) / LINEAR, save(tensors))
+        with open(out / "log.jsonl", "a", encoding="utf-8") as log:
+            for step in _guarded(steps, state, params, out):
+                log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
+                if step.step % 10 == 0:
+                    log.flush()
+                if on_step:
+                    on_step(step)
+        return export_bundle(averaged(state), params, out / BUNDLE, licence)
+
+
+def _guarded(
+    steps: Iterator[ViewStepLog], state: ViewTrainState, params: ViewParams, out: Path
+) -> Iterator[ViewStepLog]:
+    """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
+    first, saved = state.step, time.monotonic()
+    try:
+        for step in steps:
+            yield step
+            if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
+                _save(state, params, out)
+                saved = time.monotonic()
+    finally:
+        if state.step > first:
+            _save(state, params, out)
+
+
+def _save(state: ViewTrainState, params: ViewParams, out: Path) -> None:
+    with atomic_path(out / CHECKPOINT) as path:
+        torch.save(state.state_dict() | {"config": stored_config(params)}, path)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def export_bundle(models: ViewModels, params: ViewParams, folder: Path, licence: str) -> Path:
+    """Writes what was trained as a folder for ``--weights``: adapters in PEFT's format, or the whole U-Net in half.
+
+    What was not trained stays where it is and is named by a path from here. ``views.json`` comes last.
+    """
+    network, manifest, licences = models.denoiser, models.manifest, {"denoiser": licence, "autoencoder": licence}
+    if params.weights is not None:
+        base, named = Path(params.weights), read_manifest(params.weights)
+        files = {f.name.removeprefix("views-"): f for f in models.files}
+        licences = {part: file.licence for part, file in files.items()}
+        there = {"denoiser": str(files["denoiser"].path.relative_to(base)), "autoencoder": named.autoencoder}
+        there |= {} if named.image_encoder == "thumbnail" else {"image_encoder": named.image_encoder}
+        moved = {part: os.path.relpath(base / name, folder) for part, name in there.items()}
+        manifest = replace(manifest, **moved, adapters=())
+    if params.trains == "adapters":
+        for which, name in ((1, "clean"), (2, "rendered")):
+            for file, content in adapter_files(network, which).items():
+                atomic_write_bytes(_made(folder / name) / file, content)
+        manifest, licences = replace(manifest, adapters=("clean", "rendered")), licences | {"adapters": licence}
+    else:
+        metadata = {"licence": licence, "method": params.method, "steps": str(params.steps), "seed": str(params.seed)}
+        atomic_write_bytes(_made(folder) / DENOISER, half_bytes(network, metadata))
+        sizes = manifest.network | {"lora_alpha": network.config.lora_alpha}
+        manifest = replace(manifest, denoiser=DENOISER, network=sizes)
+    atomic_write_json(folder / MANIFEST, asdict(replace(manifest, licence=licences)))
+    return folder

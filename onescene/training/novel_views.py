@@ -1,0 +1,258 @@
+"""Training of the multi-view denoiser as a generator: one step, one yield (Sec. 3.3 and 4.1 of One2Scene).
+
+scene -> chunk: renders, clean views, targets -> latents -> noise of one level on the targets alone
+    -> network, each frame through its adapter -> predicted noise -> squared error on the target frames
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from onescene.models.dual_lora import train_adapters_only
+from onescene.models.seva.bundle import ViewModels
+from onescene.models.seva.conditioning import Conditions
+from onescene.models.seva_schedule import TABLE_SIZE, sigma_table
+from onescene.training.processes import mean_over_processes, rank_and_count, shared
+from onescene.training.view_batches import ChunkDraw, ChunkSample, Scenes, draw_chunks, encode_chunk
+
+
+@dataclass(frozen=True)
+class ViewTrainConfig:
+    """How the denoiser is trained; the defaults are the paper's."""
+
+    steps: int = 40_000
+    batch: int = 16  # chunks per step, over all processes
+    at_a_time: int = 1  # chunks of a pass; gradients of passes are added up
+    lr: float = 1.25e-5  # of Adam
+    warmup_steps: int = 0
+    decay_fraction: float = 0.0  # the learning rate falls to zero over this last part
+    trains: Literal["adapters", "all"] = "adapters"  # all = the release's full fine-tune
+    ema: float = 0.999  # decay of the averaged weights
+    clip: float = 1.0  # gradient norm
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network's arithmetic
+    seed: int = 0
+    draw: ChunkDraw = field(default_factory=ChunkDraw)
+
+
+PAPER = ViewTrainConfig()
+SMALL = ViewTrainConfig(
+    steps=20_000,
+    batch=8,
+    at_a_time=8,
+    lr=3e-4,
+    warmup_steps=200,
+    decay_fraction=0.3,
+    trains="all",  # there is no trained base to put adapters on
+    draw=ChunkDraw(targets=4, clean=4),
+)
+
+
+@dataclass
+class ViewTrainState:
+    """Everything a resumed run needs; of the weights only those that learn."""
+
+    models: ViewModels
+    learning: dict[str, nn.Parameter]
+    average: dict[str, Tensor]
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+
+    def state_dict(self) -> dict:
+        """Tensors and numbers only, so that it can be read back without running anything."""
+        weights = {name: p.detach() for name, p in self.learning.items()}
+        return {
+            "weights": weights,
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Continues where a saved state stopped.
+
+        Raises:
+            ValueError: other parameters learn here than there.
+        """
+        if state["weights"].keys() != self.learning.keys():
+            raise ValueError("the checkpoint's network has other learning parameters than this one")
+        for name, parameter in self.learning.items():
+            parameter.copy_(state["weights"][name])
+            self.average[name].copy_(state["average"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+
+
+@dataclass(frozen=True)
+class ViewStepLog:
+    """What one step did.
+
+    Attributes:
+        step: Number of steps done.
+        losses: ``total``, the mean squared error of the noise.
+        lr: Learning rate.
+        seconds: Time of the step [s].
+    """
+
+    step: int
+    losses: dict[str, float]
+    lr: float
+    seconds: float
+
+
+def new_view_state(models: ViewModels, config: ViewTrainConfig) -> ViewTrainState:
+    """Adam over the adapters alone, or over everything.
+
+    Raises:
+        ValueError: the network can not do the method, or has no adapters though only they should learn.
+    """
+    models.check_method(config.draw.method)
+    network = models.denoiser.train()
+    if config.trains == "adapters":
+        train_adapters_only(network)
+    else:
+        network.requires_grad_(True)
+    learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    average = {name: p.detach().clone() for name, p in learning.items()}
+    return ViewTrainState(models, learning, average, torch.optim.Adam(learning.values(), lr=config.lr))
+
+
+def noised(
+    conditions: Conditions, true: Float[Tensor, "t c h w"], index: int, noise: Float[Tensor, "t c h w"]
+) -> Float[Tensor, "n c h w"]:
+    """Scaled latents of a chunk as the sampler shows them to the network: known frames clean, targets noisy.
+
+    Args:
+        conditions: Of the chunk.
+        true: The targets' latents.
+        index: Number of the noise level in SEVA's shifted table, 0 to 999.
+        noise: Standard normal.
+    """
+    sigma = sigma_table()[index].to(true)
+    latents = conditions.latents.clone()
+    latents[~conditions.input_frames] = true + sigma * noise
+    return latents * (sigma**2 + 1).rsqrt()
+
+
+def chunk_errors(
+    forward: nn.Module,
+    chunks: list[tuple[Conditions, Tensor]],
+    generators: list[torch.Generator],
+    adapters: bool,
+) -> tuple[Float[Tensor, " b"], list[int]]:
+    """Mean squared error of the predicted noise on each chunk's target frames, and the chunks' noise levels.
+
+    Every chunk has one level, drawn evenly from the table.
+
+    Args:
+        forward: The network, or what stands for it among several processes.
+        chunks: Conditions and true latents, all of one size.
+        generators: One per chunk.
+        adapters: Whether the network has any, so that frames are routed.
+    """
+    indices = [int(torch.randint(TABLE_SIZE, (), generator=g)) for g in generators]
+    noises = [torch.randn(true.shape, generator=g).to(true) for (_, true), g in zip(chunks, generators, strict=True)]
+    parts = zip(chunks, indices, noises, strict=True)
+    x = torch.cat([c.network_input(noised(c, true, index, noise)) for (c, true), index, noise in parts])
+    conditions = [c for c, _ in chunks]
+    frames = len(conditions[0].known)
+    t = torch.tensor(indices).repeat_interleave(frames).to(x)
+    mask = torch.cat([c.source_view_mask for c in conditions]) if adapters else None
+    context, rays = (torch.cat([getattr(c, name) for c in conditions]) for name in ("context", "rays"))
+    predicted = forward(x, t, context, rays, mask, num_frames=frames)
+    is_target = torch.cat([~c.input_frames for c in conditions])
+    errors = (predicted[is_target].float() - torch.cat(noises)).square()
+    return errors.unflatten(0, (len(chunks), -1)).mean((1, 2, 3, 4)), indices
+
+
+def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) -> Iterator[ViewStepLog]:
+    """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
+
+    Chunks and noise depend on the seed and the step alone, so a resumed run sees what an unbroken one would have seen,
+    and several processes together see what one would have seen.
+
+    Raises:
+        ValueError: there is no scene, the batch is no multiple of the number of processes, or a process's part of it is
+            no multiple of ``at_a_time``; before the first step.
+    """
+    part = rank_and_count()
+    if len(data) == 0:
+        raise ValueError("data must hold at least one scene, got none")
+    if config.batch % part[1] or config.batch // part[1] % config.at_a_time:
+        got = f"batch {config.batch} for {part[1]} processes, {config.at_a_time} at a time"
+        raise ValueError(f"batch must be a multiple of processes x at_a_time, got {got}")
+    return _steps(state, data, config, part, shared(state.models.denoiser))
+
+
+def _steps(
+    state: ViewTrainState, data: Scenes, config: ViewTrainConfig, part: tuple[int, int], forward: nn.Module
+) -> Iterator[ViewStepLog]:
+    while state.step < config.steps:
+        start = time.perf_counter()
+        lr = config.lr * _lr_factor(state.step, config)
+        for group in state.optimiser.param_groups:
+            group["lr"] = lr
+        drawn = draw_chunks(data, state.step, config.seed, config.batch, config.draw, part)
+        state.optimiser.zero_grad(set_to_none=True)
+        losses = _add_gradients(state.models, forward, drawn, config)
+        nn.utils.clip_grad_norm_(list(state.learning.values()), config.clip)
+        state.optimiser.step()
+        state.step += 1
+        _update_average(state, config.ema)
+        yield ViewStepLog(state.step, mean_over_processes(losses), lr, time.perf_counter() - start)
+
+
+def _add_gradients(
+    models: ViewModels,
+    forward: nn.Module,
+    drawn: list[tuple[ChunkSample, torch.Generator]],
+    config: ViewTrainConfig,
+) -> dict[str, Tensor]:
+    """Backward passes over a step's chunks, a few at a time; returns the mean loss."""
+    device = next(models.denoiser.parameters()).device
+    encoders = models.autoencoder, models.image_encoder
+    total = torch.zeros((), device=device)
+    for first in range(0, len(drawn), config.at_a_time):
+        some = drawn[first : first + config.at_a_time]
+        scale = models.manifest.camera_scale
+        chunks = [encode_chunk(sample, config.draw.method, encoders, device, scale) for sample, _ in some]
+        with _arithmetic(device, config.precision):
+            errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
+        loss = errors.sum() / len(drawn)
+        loss.backward()
+        total += loss.detach()
+    return {"total": total}
+
+
+def _arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
+
+
+def _lr_factor(step: int, config: ViewTrainConfig) -> float:
+    """Warm-up, constant, then a straight fall to zero over the last part."""
+    rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    left = (config.steps - step) / (config.steps * config.decay_fraction) if config.decay_fraction else 1.0
+    return min(rise, left, 1.0)
+
+
+@torch.no_grad()
+def _update_average(state: ViewTrainState, decay: float) -> None:
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    for name, parameter in state.learning.items():
+        state.average[name].lerp_(parameter, 1 - decay)
+
+
+@torch.no_grad()
+def averaged(state: ViewTrainState) -> ViewModels:
+    """The models with the averaged weights, for sampling; the learning weights are overwritten."""
+    for name, parameter in state.learning.items():
+        parameter.copy_(state.average[name])
+    return replace(state.models, denoiser=state.models.denoiser.eval())
