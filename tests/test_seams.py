@@ -9,7 +9,7 @@ import torch
 
 from onescene.data.rooms import render_panorama, sample_room
 from onescene.geometry.equirect import directions_from_panorama
-from onescene.metrics import seam_jump, wrap_seams
+from onescene.metrics import seam_jump, seam_map, wrap_seams
 
 HW = (64, 128)
 
@@ -129,3 +129,20 @@ def test_shape_errors_name_the_shape() -> None:
         wrap_seams(torch.ones(8, 16))
     with pytest.raises(ValueError, match=r"distance must have shape \[\*, H, 2 H\], got \(8,\)"):
         seam_jump(torch.ones(8))
+
+
+def test_the_map_of_seams_shows_the_face_that_is_off():
+    """Face F stands twice as far: its four borders jump by log 2, the other eight not at all."""
+    x, y, z = directions_from_panorama((64, 128)).unbind(-1)
+    front = (z > x.abs()) & (z > y.abs())
+    distance = torch.where(front, 2.0, 1.0)
+    jumps = seam_map(distance)
+    assert jumps.shape == (64, 128)
+    on_border = torch.isfinite(jumps)
+    assert 0.02 < on_border.float().mean() < 0.25
+    assert jumps[on_border].unique().tolist() == pytest.approx([0, math.log(2)])
+    assert jumps[on_border & (z < -0.1)].max() == 0
+    beside_front = on_border & (front.roll(1, 1) | front.roll(-1, 1)) & ~front & (y.abs() < 0.3)
+    assert beside_front.any() and (jumps[beside_front] > 0.6).float().mean() > 0.8
+    with pytest.raises(ValueError, match="finite and > 0"):
+        seam_map(-distance)

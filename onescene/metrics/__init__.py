@@ -16,7 +16,7 @@ from onescene.metrics.panorama import (
 )
 from onescene.metrics.panorama_depth import PANORAMA_RULES, PanoramaDepthScores, panorama_depth_metrics
 from onescene.metrics.pose import POSE_ALIGNS, Similarity, pose_errors, umeyama, worldscore_camera_errors
-from onescene.metrics.seams import seam_jump, wrap_seams
+from onescene.metrics.seams import seam_jump, seam_map, wrap_seams
 
 __all__ = [
     "PANORAMA_RULES",
@@ -38,6 +38,7 @@ __all__ = [
     "pose_errors",
     "psnr",
     "seam_jump",
+    "seam_map",
     "seed_diversity",
     "ssim_map",
     "umeyama",

@@ -57,6 +57,16 @@ def _ratio(border: float, inside: float) -> float:
     return border / inside
 
 
+def _check_distance(distance: Tensor, step_px: float) -> None:
+    if distance.ndim < 2:
+        raise ValueError(f"distance must have shape [*, H, 2 H], got {tuple(distance.shape)}")
+    check_panorama_hw(tuple(distance.shape[-2:]), "distance's size")
+    if not (torch.isfinite(distance).all() and (distance > 0).all()):
+        raise ValueError("distance must be finite and > 0 everywhere")
+    if not step_px > 0:
+        raise ValueError(f"step_px must be > 0, got {step_px}")
+
+
 def seam_jump(distance: Float[Tensor, "*batch height width"], *, step_px: float = 1.0) -> dict[str, float]:
     """How much more a distance map jumps across the borders of the cube's faces than across lines inside them.
 
@@ -76,13 +86,7 @@ def seam_jump(distance: Float[Tensor, "*batch height width"], *, step_px: float 
     Raises:
         ValueError: the map is not 2:1, not finite or not positive, or ``step_px`` is not positive.
     """
-    if distance.ndim < 2:
-        raise ValueError(f"distance must have shape [*, H, 2 H], got {tuple(distance.shape)}")
-    check_panorama_hw(tuple(distance.shape[-2:]), "distance's size")
-    if not (torch.isfinite(distance).all() and (distance > 0).all()):
-        raise ValueError("distance must be finite and > 0 everywhere")
-    if not step_px > 0:
-        raise ValueError(f"step_px must be > 0, got {step_px}")
+    _check_distance(distance, step_px)
     values = distance.detach().double().reshape(-1, *distance.shape[-2:]).log()
 
     def mean_jump(offsets_deg: tuple[float, ...]) -> float:
@@ -95,6 +99,31 @@ def seam_jump(distance: Float[Tensor, "*batch height width"], *, step_px: float 
         "seam_jump_border": border,
         "seam_jump_inside": beside,
     }
+
+
+def seam_map(distance: Float[Tensor, "height width"], *, step_px: float = 1.0) -> Float[Tensor, "height width"]:
+    """Where the borders of the cube's faces show: the jump of the log distance at every pixel on a border.
+
+    Args:
+        distance: As in :func:`seam_jump`.
+        step_px: As in :func:`seam_jump`.
+
+    Returns:
+        |log distance| across the border, the largest of a pixel's; NaN away from the borders.
+
+    Raises:
+        ValueError: as :func:`seam_jump`.
+    """
+    _check_distance(distance, step_px)
+    height, width = distance.shape
+    values = distance.detach().double().log()
+    ends = _pairs_xy(0.0, (height, width), step_px).to(values.device)
+    jumps = _jumps(values[None], 0.0, step_px)[0]
+    out = torch.full((height * width,), -1.0, dtype=torch.float64, device=values.device)
+    for xy in ends:  # the pixels on both sides
+        x, y = xy[:, 0].long() % width, xy[:, 1].long().clamp(0, height - 1)
+        out = out.scatter_reduce(0, y * width + x, jumps, "amax")
+    return torch.where(out < 0, torch.nan, out).reshape(height, width).to(distance)
 
 
 def wrap_seams(panorama: Float[Tensor, "*batch channels height width"]) -> dict[str, float]:

@@ -6,7 +6,6 @@ where it stood; same data, seeds, budget and sizes for all.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from onescene.io.atomic import atomic_write_text
 from onescene.models.loading import load_into
 from onescene.pipeline.parameters import read_params as read_yaml
 from onescene.pipeline.training import build_network, open_data, run_training
+from onescene.pipeline.training_log import read_log
 from onescene.pipeline.training_params import ScaffoldParams, check_params
 from onescene.training.batches import PanoramaSet
 from onescene.training.scaffold import StepLog
@@ -100,7 +100,8 @@ def run_ablation(
                 on_step(name, log)
 
         weights = run_training(params, data, licence, show)
-        row = {"variant": variant, "seed": params.seed, "steps": params.steps, "train_seconds": _seconds(out)}
+        seconds = sum(entry["seconds"] for entry in read_log(out))
+        row = {"variant": variant, "seed": params.seed, "steps": params.steps, "train_seconds": seconds}
         network = build_network(params, pretrained=False)
         load_into(network, weights)
         rows.append(row | scores_by_rule(network, panoramas))
@@ -109,18 +110,6 @@ def run_ablation(
         atomic_write_text(out.parent / "runs.csv", table.to_csv(index=False, lineterminator="\n"))
         atomic_write_text(out.parent / "table.csv", summary.to_csv(lineterminator="\n"))
     return table, summary
-
-
-def _seconds(out: Path) -> float:
-    """Time of all steps of a run, over its interruptions [s]; a step done twice counts once."""
-    steps = {}
-    for line in (out / "log.jsonl").read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # a killed run may leave half a line
-            continue
-        steps[entry["step"]] = entry["seconds"]
-    return sum(steps.values())
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
