@@ -105,13 +105,14 @@ def test_layout_distance_by_hand():
     mask = torch.zeros(1, 1, 32, 64)
     wrong = true.clone()
     wrong[..., :16] += 0.4
-    assert math.isclose(float(layout_distance(wrong, true, mask)), 0.1, rel_tol=1e-5)
+    assert math.isclose(float(layout_distance(wrong, true, mask, (4, 16))), 0.1, rel_tol=1e-5)
     assert math.isclose(float(area_weight(mask).mean()), 1.0, rel_tol=1e-5)
     hidden = mask.clone()
     hidden[..., :16] = 1
-    assert float(layout_distance(wrong, true, hidden)) == 0
+    assert float(layout_distance(wrong, true, hidden, (1, 4))) == 0
     checks = true + 0.3 * (torch.arange(64) % 2 * 2 - 1)  # grain is no matter of layout
-    assert float(layout_distance(checks, true, mask)) < 1e-6
+    assert float(layout_distance(checks, true, mask, (4, 16))) < 1e-6
+    assert math.isclose(float(layout_distance(checks, true, mask, (1,))), 0.3, rel_tol=1e-5)
 
 
 def test_rates_rise_hold_and_fall():

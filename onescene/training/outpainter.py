@@ -39,7 +39,7 @@ class OutpaintTrainConfig:
     clip: float = 1.0  # gradient norm
     seed: int = 0
     layout: float = 1.0  # weight of the L1 of the averaged picture
-    scales: tuple[int, ...] = (4, 16)  # it is averaged over squares of so many pixels
+    scales: tuple[int, ...] = (1, 4, 16)  # it is averaged over squares of so many pixels
     features: float = 0.0  # of the distance of ImageNet features
     adversarial: float = 0.0  # of the critic; 0 = without
     critic_from: int = 0  # step at which the critic comes in
@@ -110,12 +110,12 @@ def layout_distance(
     predicted: Float[Tensor, "b 3 h w"],
     true: Float[Tensor, "b 3 h w"],
     mask: Float[Tensor, "b 1 h w"],
-    scales: tuple[int, ...] = (4, 16),
+    scales: tuple[int, ...],
 ) -> Float[Tensor, ""]:
     """L1 outside the photo of pictures averaged over squares of ``scales`` pixels, the mean over the scales.
 
-    What stands exactly where can not be known, and L1 of single pixels asks for a blur; how bright and of what colour
-    a region is can be known, and a coarse L1 leaves the draft's structure alone.
+    How bright and of what colour a region is can be known, what stands exactly where can not: coarse scales ask for
+    the former and leave the draft's structure alone; alone they let stripes grow that average out, scale 1 does not.
     """
     terms = []
     weight = area_weight(mask)

@@ -107,7 +107,7 @@ class Outpainter(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(c[i + 1], c[i], 1) for i in range(3))
         self.join = nn.ModuleList(nn.Conv2d(2 * c[i], c[i], 1) for i in range(3))
         self.up = nn.ModuleList(nn.Sequential(*(Block(c[i]) for _ in range(n[i]))) for i in range(3))
-        self.write = SphereConv(c[0], 12)
+        self.write = SphereConv(c[0], 3)
         nn.init.zeros_(self.write.weight)
         nn.init.zeros_(self.write.bias)
 
@@ -144,4 +144,5 @@ class Outpainter(nn.Module):
         for i in (2, 1, 0):
             x = F.interpolate(self.grow[i](x), scale_factor=2)  # mixed at the coarse size: a quarter of the work
             x = self.up[i](self.join[i](torch.cat((x, skips[i]), dim=1)))
-        return draft + F.pixel_shuffle(self.write(F.silu(x)), 2).to(draft)
+        # enlarged, then mixed: a pixel shuffle left stripes of one pixel in flat ceilings
+        return draft + self.write(F.interpolate(F.silu(x), scale_factor=2)).to(draft)
