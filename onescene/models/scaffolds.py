@@ -193,7 +193,7 @@ def identify_scaffold(path: str | Path) -> str:
 
 
 def open_scaffold(path: str | Path | None = None) -> tuple[ScaffoldNetwork, WeightFile]:
-    """The scaffold network of a weights file, whatever its architecture, in evaluation mode.
+    """The scaffold network of a weights file, whatever its architecture, in evaluation mode and without gradients.
 
     Args:
         path: A file of one of this module's networks; None = the shipped one.
@@ -203,7 +203,7 @@ def open_scaffold(path: str | Path | None = None) -> tuple[ScaffoldNetwork, Weig
     """
     path = shipped_scaffold_path() if path is None else Path(path)
     network, file = _OPENERS[identify_scaffold(path)](path)
-    return as_scaffold(network.eval()), file
+    return as_scaffold(network.eval().requires_grad_(False)), file
 
 
 def _open_vggt(path: Path) -> tuple[vggt.VGGT, WeightFile]:

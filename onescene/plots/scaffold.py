@@ -12,7 +12,7 @@ from onescene.metrics import seam_map
 from onescene.types import Gaussians
 
 _MAX_POINTS = 40_000
-_SEAM_LIMIT = 0.5  # log jump that is drawn brightest: a step of 65 %
+_SEAM_LIMIT = 0.2  # log jump that is drawn brightest: a step of 22 %
 
 
 def plan_figure(
@@ -63,10 +63,10 @@ def footprint_figure(gaussians: Gaussians) -> Figure:
     return figure
 
 
-def seam_picture(distance: Float[Tensor, "height width"], width_px: int = 5) -> Float[Tensor, "3 height width"]:
+def seam_picture(distance: Float[Tensor, "height width"], width_px: int = 3) -> Float[Tensor, "3 height width"]:
     """The borders of the cube's faces by the jump of the log distance across them, over a dim picture of the distance.
 
-    Black is no jump, yellow a step of 65 % or more.
+    Black is no jump, yellow a step of 22 % or more.
 
     Args:
         distance: On a panorama, finite and > 0.
