@@ -55,8 +55,8 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def encoded(models, sample, method="dual-lora"):
-    return encode_chunk(sample, method, (models.autoencoder, models.image_encoder), torch.device("cpu"))
+def encoded(models, sample, draw=DRAW):
+    return encode_chunk(sample, draw, (models.autoencoder, models.image_encoder), torch.device("cpu"))
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from onescene.training.outpainter import OutpaintLog
     from onescene.training.scaffold import StepLog
 
-NAMES = ("scaffold", "outpainter", "views", "ablation")
+NAMES = ("scaffold", "outpainter", "views", "ablation", "views-ablation")
 LICENCE = "Apache-2.0"  # of weights trained with this kit
 _SHOWN = ("abs_rel_median", "delta1_median", "seam_jump_ratio")  # of the ablation's table, where its file has all
+
+_SHOWN_OF_VIEWS = ("psnr_db", "psnr_db_holes", "psnr_db_covered", "ssim_gauss11", "perceptual", "tsed_2px_at_256")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,13 +26,22 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="scaffold, outpainter, or ablation (of the scaffold).")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="scaffold, outpainter, views, ablation (of the scaffold), views-ablation."),
+    ],
     params: Annotated[Path, typer.Option(help="YAML file, such as params/small/train_scaffold.yaml.")],
 ) -> int:
     """Train a network; the same command goes on where an interrupted one stopped."""
     if name not in NAMES:
         raise ValueError(f"NAME must be one of {', '.join(NAMES)}, got {name!r}")
-    {"scaffold": _scaffold, "outpainter": _outpainter, "views": _views, "ablation": _ablation}[name](params)
+    {
+        "scaffold": _scaffold,
+        "outpainter": _outpainter,
+        "views": _views,
+        "ablation": _ablation,
+        "views-ablation": _views_ablation,
+    }[name](params)
     return 0
 
 
@@ -78,6 +89,18 @@ def _ablation(params: Path) -> None:
     _, table = run_ablation(params, LICENCE, lambda name, log: shows[name](log))
     typer.echo(table[[c for name in _SHOWN for c in (name, f"{name}_spread")]].round(3).to_string())
     typer.echo(Path(runs[0].out).parent / "table.csv")
+
+
+def _views_ablation(params: Path) -> None:
+    from onescene.pipeline.view_ablation import read_view_ablation, run_view_ablation
+
+    runs, _ = read_view_ablation(params)
+    steps = next(iter(runs.values())).steps
+    typer.echo(f"{len(runs)} runs of {steps} steps", err=True)
+    shows = {Path(run.out).name: _progress(steps, f"{Path(run.out).name} ", second="") for run in runs.values()}
+    _, table = run_view_ablation(params, LICENCE, lambda name, log: shows[name](log))
+    typer.echo(table[[c for c in _SHOWN_OF_VIEWS if c in table]].round(3).to_string())
+    typer.echo(Path(next(iter(runs.values())).out).parent / "table.csv")
 
 
 def _progress(steps: int, name: str = "", second: str = "aligned") -> Callable[[StepLog | OutpaintLog], None]:

@@ -66,6 +66,7 @@ class ViewParams(BaseModel):
     targets: int
     clean: int
     memory: float
+    anchors: bool
     single_clean: bool
     mirror: bool
     steps: int  # may grow when a run goes on

@@ -223,7 +223,7 @@ def _add_gradients(
     for first in range(0, len(drawn), config.at_a_time):
         some = drawn[first : first + config.at_a_time]
         scale = models.manifest.camera_scale
-        chunks = [encode_chunk(sample, config.draw.method, encoders, device, scale) for sample, _ in some]
+        chunks = [encode_chunk(sample, config.draw, encoders, device, scale) for sample, _ in some]
         with _arithmetic(device, config.precision):
             errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
         loss = errors.sum() / len(drawn)

@@ -39,6 +39,7 @@ class ChunkDraw:
     targets: int = 8
     clean: int = 5  # anchors and memory frames
     memory: float = 0.5  # share of chunks in which a true view that is no target stands in for a frame made earlier
+    anchors: bool = True  # False = renders alone, for the ablation
     single_clean: bool = False  # one clean view repeated instead of all of them, as the release trains
     mirror: bool = True  # half of the chunks are mirrored
 
@@ -99,7 +100,7 @@ def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator) ->
         )
     order = torch.randperm(len(scene), generator=generator).tolist()
     targets = order[: draw.targets]
-    remembers = draw.method == "dual-lora" and float(torch.rand((), generator=generator)) < draw.memory
+    remembers = draw.method == "dual-lora" and draw.anchors and float(torch.rand((), generator=generator)) < draw.memory
     spare = order[draw.targets :] if remembers else []
     poses, anchors = torch.from_numpy(scene.world_from_cam), torch.from_numpy(scene.clean_world_from_cam)
     policy = "nearest" if spare else "none"
@@ -144,7 +145,7 @@ def draw_chunks(
 @torch.no_grad()
 def encode_chunk(
     sample: ChunkSample,
-    method: Guided,
+    draw: ChunkDraw,
     encoders: tuple[Autoencoder, ImageEncoder],
     device: torch.device,
     camera_scale: float = 2.0,
@@ -153,7 +154,7 @@ def encode_chunk(
 
     Args:
         sample: The chunk.
-        method: Which form of conditioning.
+        draw: Which form of conditioning, and whether there are anchors.
         encoders: Auto-encoder and image encoder.
         device: Where they are.
         camera_scale: As in :func:`onescene.models.seva.conditioning.assemble`.
@@ -169,5 +170,5 @@ def encode_chunk(
     renders = posed(sample.rendered, sample.world_from_cam, sample.K)
     split = len(clean) - sample.memory
     memory = clean[range(split, len(clean))] if sample.memory else None
-    views = ChunkViews(anchors=clean[range(split)], renders=renders, memory=memory)
-    return assemble(FORM[method], views, camera_scale=camera_scale), autoencoder.encode(sample.true.to(device))
+    views = ChunkViews(anchors=clean[range(split if draw.anchors else 0)], renders=renders, memory=memory)
+    return assemble(FORM[draw.method], views, camera_scale=camera_scale), autoencoder.encode(sample.true.to(device))

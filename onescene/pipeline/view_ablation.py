@@ -1,0 +1,127 @@
+"""The ablation of Table A1, repeatable anywhere: concatenation, Dual-LoRA, memory; also without renders or anchors.
+
+Every network is a training of its own (``views_training.py``) in a folder of its own, so a stopped ablation goes on
+where it stood; same data, seeds, budget and sizes for all. Memory changes sampling alone, so two rows share a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from onescene.data.view_scenes import SceneSet
+from onescene.io.atomic import atomic_write_text
+from onescene.models.seva.bundle import load_bundle
+from onescene.models.seva.memory import Policy
+from onescene.pipeline.parameters import read_params
+from onescene.pipeline.training import choose_device
+from onescene.pipeline.views_training import ViewParams, check_view_params, open_scenes, run_view_training, train_config
+from onescene.training.novel_views import ViewStepLog
+from onescene.training.perceptual import perceptual_distance, stlpips_path
+from onescene.training.view_check import CheckConfig, view_scores
+
+NETWORKS: dict[str, dict[str, str | bool]] = {
+    "concat": {"method": "concat", "anchors": True},
+    "dual-lora": {"method": "dual-lora", "anchors": True},
+    "without-renders": {"method": "anchors-only", "anchors": True},
+    "without-anchors": {"method": "dual-lora", "anchors": False},
+}
+ROWS: dict[str, tuple[str, Policy]] = {
+    "concat": ("concat", "none"),
+    "dual-lora": ("dual-lora", "none"),
+    "dual-lora + memory": ("dual-lora", "nearest"),
+    "without renders": ("without-renders", "none"),
+    "without anchors": ("without-anchors", "none"),
+}
+RENDERS = "scaffold render"  # what the views are made from, unchanged
+
+
+def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], list[str]]:
+    """Reads an ablation's params file: keys of a training, and ``seeds`` and ``validation``.
+
+    Returns:
+        The parameters of every training, by seed and network, and the folders of validation scenes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
+    """
+    values, where = read_params(path), Path(path).name
+    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
+        raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{where}: seeds must name each seed once, got {seeds!r}")
+    validation = [validation] if isinstance(validation, str) else validation
+    if not isinstance(validation, list) or not all(isinstance(folder, str) for folder in validation):
+        raise ValueError(f"{where}: validation must name folders of packed scenes, got {validation!r}")
+    if varied := [key for key in ("seed", "method", "anchors") if key in values]:
+        raise ValueError(f"{where}: {varied[0]} is what the ablation varies itself; remove it")
+    out = values.get("out", "")
+    if not isinstance(out, str) or not out:
+        raise ValueError(f"{where}: out must name a folder")
+    runs = {
+        (seed, name): check_view_params(values | change | {"seed": seed, "out": f"{out}/{name}-{seed}"}, where)
+        for seed in seeds
+        for name, change in NETWORKS.items()
+    }
+    return runs, validation
+
+
+def run_view_ablation(
+    path: str | Path, licence: str, on_step: Callable[[str, ViewStepLog], None] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv`` after each row.
+
+    ST-LPIPS is measured where its weights are installed.
+
+    Args:
+        path: See :func:`read_view_ablation`.
+        licence: Of the weights.
+        on_step: Called with a training's name after each of its steps.
+
+    Returns:
+        A row per seed and variant (see :func:`onescene.training.view_check.scene_scores`), the first one the bare
+        renders, and the mean over the seeds with the spread (``_spread``: largest minus smallest) per variant.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_view_ablation`, and those of a training.
+    """
+    runs, validation = read_view_ablation(path)
+    data, held_out = open_scenes(next(iter(runs.values()))), SceneSet(*validation)
+    distance = perceptual_distance("st-lpips") if stlpips_path() else None
+    bare = view_scores(None, held_out, None, distance)
+    rows = [{"variant": RENDERS, "seed": seed} | bare for seed in dict.fromkeys(seed for seed, _ in runs)]
+    out = Path(next(iter(runs.values())).out).parent
+    for (seed, name), params in runs.items():
+
+        def show(log: ViewStepLog, run: str = f"{name}-{seed}") -> None:
+            if on_step:
+                on_step(run, log)
+
+        models = load_bundle(
+            run_view_training(params, data, licence, show), choose_device(params.device), torch.float32
+        )
+        for variant, (network, memory) in ROWS.items():
+            if network == name:
+                check = CheckConfig(train_config(params).draw, memory, params.sampling_steps, seed)
+                scores = view_scores(models, held_out, check, distance)
+                rows.append({"variant": variant, "seed": seed, "steps": params.steps} | scores)
+        runs_table = pd.DataFrame(rows)
+        table = summarise(runs_table)
+        atomic_write_text(out / "runs.csv", runs_table.to_csv(index=False, lineterminator="\n"))
+        atomic_write_text(out / "table.csv", table.to_csv(lineterminator="\n"))
+    return runs_table, table
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the seeds of every number, and beside it the spread, one row per variant."""
+    groups = runs.drop(columns=["seed"]).groupby("variant", sort=False)
+    mean, spread = groups.mean(), groups.max() - groups.min()
+    spread = spread.drop(columns=["steps", "scenes"], errors="ignore").add_suffix("_spread")
+    columns = [c for name in mean for c in (name, f"{name}_spread") if c in mean or c in spread]
+    table = mean.join(spread)[columns]
+    return table.reindex([name for name in (RENDERS, *ROWS) if name in table.index])

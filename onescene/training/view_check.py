@@ -1,0 +1,124 @@
+"""How a trained denoiser does on held-out scenes: every true view made anew, chunk by chunk, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onescene.data.view_scenes import ViewScene
+from onescene.metrics import image_metrics, psnr
+from onescene.metrics.consistency import tsed
+from onescene.models.seva.bundle import ViewModels
+from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chunks, plan_chunks
+from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
+from onescene.models.seva.memory import Policy
+from onescene.models.seva.sampling import SamplerConfig, sample
+from onescene.training.view_batches import FORM, ChunkDraw, Scenes
+
+_DARK = 2 / 255  # a render's pixel that no channel of which is brighter is a hole
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """How the views of a check are made."""
+
+    draw: ChunkDraw  # method, sizes, whether there are anchors: as it was trained
+    memory: Policy = "nearest"
+    steps: int = 8
+    seed: int = 0
+
+
+@torch.no_grad()
+def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[Tensor, "t 3 s s"]:
+    """The scene's true views as the models make them of clean views and renders, in their order."""
+    device, draw = next(models.denoiser.parameters()).device, config.draw
+
+    def posed(rgb: np.ndarray, poses: np.ndarray, K: np.ndarray) -> PosedLatents:
+        pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float().to(device) / 255
+        known = {"latents": models.autoencoder.encode(pictures), "embeddings": models.image_encoder.embed(pictures)}
+        cameras = {"world_from_cam": torch.from_numpy(poses), "K_normalised": torch.from_numpy(K)}
+        return PosedLatents(**known, **{name: value.to(device) for name, value in cameras.items()})
+
+    anchors = posed(scene.clean_rgb, scene.clean_world_from_cam, scene.clean_K)
+    renders = posed(scene.rendered_rgb, scene.world_from_cam, scene.K)
+
+    def synthesise(views: ChunkViews, number: int) -> Tensor:
+        views = views if draw.anchors else replace(views, anchors=views.anchors[[]])
+        conditions = assemble(FORM[draw.method], views, camera_scale=models.manifest.camera_scale)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+        return sample(models.denoiser, conditions, SamplerConfig(config.steps), generator)
+
+    def develop(latents: Tensor) -> tuple[Tensor, Tensor]:
+        rgb = models.autoencoder.decode(latents)
+        return rgb, models.image_encoder.embed(rgb)
+
+    sources = ChunkSources(
+        anchors, renders.world_from_cam, renders.K_normalised, lambda numbers: renders[numbers], synthesise, develop
+    )
+    policy = config.memory if draw.method == "dual-lora" else "none"
+    plan = plan_chunks(renders.world_from_cam, anchors.world_from_cam, ChunkConfig(draw.targets, draw.clean, policy))
+    return torch.stack([frame.rgb for frame in generate_chunks(plan, sources)]).float().cpu()
+
+
+def scene_scores(
+    rgb: Float[Tensor, "t 3 s s"], scene: ViewScene, distance: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> dict[str, float]:
+    """Pictures of a scene's true views against them.
+
+    Args:
+        rgb: In [0, 1].
+        scene: The truth, and the renders that say where holes were.
+        distance: A perceptual distance, such as ST-LPIPS.
+
+    Returns:
+        ``psnr_db``, ``ssim_gauss11``, ``psnr_db_holes`` and ``psnr_db_covered`` (NaN where there are no such pixels),
+        ``perceptual`` where a distance is given, and those of :func:`onescene.metrics.consistency.tsed`.
+    """
+    true, rendered = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255 for x in (scene.true_rgb, scene.rendered_rgb))
+    holes = (rendered.amax(1, keepdim=True) <= _DARK)[:, 0]
+    found = image_metrics(rgb, true)
+    scores = {"psnr_db": found["psnr_db"], "ssim_gauss11": found["ssim_gauss11"]}
+    for name, mask in (("holes", holes), ("covered", ~holes)):
+        some = mask.flatten(1).any(1)
+        values = psnr(rgb[some], true[some], mask=mask[some]) if bool(some.any()) else torch.tensor([torch.nan])
+        scores[f"psnr_db_{name}"] = float(values.mean())
+    if distance is not None:
+        with torch.no_grad():
+            scores["perceptual"] = float(distance(rgb, true).mean())
+    side = torch.tensor([[rgb.shape[-1]], [rgb.shape[-2]], [1.0]])
+    return scores | tsed(rgb, torch.from_numpy(scene.world_from_cam), torch.from_numpy(scene.K) * side)
+
+
+def view_scores(
+    models: ViewModels | None,
+    data: Scenes,
+    config: CheckConfig | None = None,
+    distance: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> dict[str, float]:
+    """Mean of :func:`scene_scores` over scenes; without models those of the bare renders.
+
+    Raises:
+        ValueError: there is no scene.
+    """
+    if len(data) == 0:
+        raise ValueError("data must hold at least one scene, got none")
+    rows = []
+    for index in range(len(data)):
+        scene = data[index]
+        if models is None or config is None:
+            rgb = torch.from_numpy(scene.rendered_rgb).permute(0, 3, 1, 2).float() / 255
+        else:
+            rgb = remake(models, scene, config)
+        rows.append(scene_scores(rgb, scene, distance))
+    return {name: _mean([row[name] for row in rows]) for name in rows[0]} | {"scenes": float(len(rows))}
+
+
+def _mean(values: list[float]) -> float:
+    """Over the scenes that have the number; NaN if none has."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,178 @@
+"""What novel views are measured by, and the ablation of the conditions from start to end at a tiny size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_novel_views_training import DRAW, SCENES, scene, write
+from torch.testing import assert_close
+from view_models import TINY, tiny_models
+
+from onescene.cli import main
+from onescene.data.rooms import render_views, sample_room
+from onescene.data.view_scenes import pack_scenes
+from onescene.geometry.perspective import intrinsics_from_fov, project
+from onescene.metrics.consistency import fundamental_matrix, match_points, symmetric_epipolar_distance, tsed
+from onescene.pipeline import view_ablation, views_training
+from onescene.pipeline.view_ablation import read_view_ablation
+from onescene.training import view_check
+from onescene.training.view_check import CheckConfig, remake, scene_scores, view_scores
+from onescene.types import Cameras
+
+
+def two_cameras(shift: float = 0.3) -> Cameras:
+    """The second one to the right, turned a little."""
+    poses = torch.eye(4).repeat(2, 1, 1)
+    c, s = np.cos(0.1), np.sin(0.1)
+    poses[1, :3, :3] = torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    poses[1, :3, 3] = torch.tensor([shift, 0.05, 0.02])
+    return Cameras(world_from_cam=poses, K=intrinsics_from_fov(70.0, (192, 192)).repeat(2, 1, 1), hw=(192, 192))
+
+
+# --- consistency -----------------------------------------------------------------------------------------------------
+
+
+def test_points_of_one_scene_lie_on_each_others_epipolar_lines():
+    cameras = two_cameras()
+    points = torch.rand(30, 3, generator=torch.Generator().manual_seed(0)) * 2 + torch.tensor([-1.0, -1, 2])
+    xy, _ = project(points, cameras)
+    F = fundamental_matrix(cameras.world_from_cam, cameras.K)
+    assert float(symmetric_epipolar_distance(xy[0], xy[1], F).max()) < 1e-2
+    other = fundamental_matrix(two_cameras(-0.3).world_from_cam, cameras.K)
+    assert float(symmetric_epipolar_distance(xy[0], xy[1], other).median()) > 1
+
+
+def test_epipolar_distance_by_hand():
+    """Side by side and looking ahead, lines are rows: the distance is the difference of rows."""
+    cameras = two_cameras()
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[1, 0, 3] = 1
+    F = fundamental_matrix(poses, cameras.K)
+    a, b = torch.tensor([[10.0, 20], [50, 60]]), torch.tensor([[5.0, 20], [40, 63]])
+    assert_close(symmetric_epipolar_distance(a, b, F), torch.tensor([0.0, 3.0]).double(), atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="two places"):
+        fundamental_matrix(torch.eye(4).repeat(2, 1, 1), cameras.K)
+
+
+def test_true_views_of_a_room_are_consistent_and_those_of_two_rooms_are_not():
+    cameras = two_cameras(0.2)
+    true = render_views(sample_room(5), cameras).rgb
+    xy_a, xy_b = match_points(true[0], true[1])
+    assert len(xy_a) >= 10 and xy_a.shape == xy_b.shape
+    found = tsed(true, cameras.world_from_cam, cameras.K)
+    assert found["tsed_2px_at_256"] == 1 and found["tsed_pairs"] == 1
+    mixed = torch.stack((true[0], render_views(sample_room(8), cameras).rgb[1]))
+    assert tsed(mixed, cameras.world_from_cam, cameras.K)["tsed_2px_at_256"] == 0
+    wrong = cameras.world_from_cam.clone()
+    wrong[1, :3, 3] = torch.tensor([0.0, -1, 0])
+    assert tsed(true, wrong, cameras.K)["tsed_2px_at_256"] == 0
+    still = tsed(true, cameras.world_from_cam[[0, 0]], cameras.K)
+    assert np.isnan(still["tsed_2px_at_256"]) and still["tsed_pairs"] == 0
+    blank = tsed(torch.zeros_like(true), cameras.world_from_cam, cameras.K)
+    assert blank["tsed_2px_at_256"] == 0 and blank["tsed_matches"] == 0
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_scores_tell_holes_from_the_rest():
+    """Renders are true but for a black quarter: no error outside it, and the truth has none at all."""
+    one = SCENES[0]
+    true, rendered = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255 for x in (one.true_rgb, one.rendered_rgb))
+    found = scene_scores(rendered, one, lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    assert found["psnr_db_covered"] == 100 and found["psnr_db_holes"] < 20
+    assert found["perceptual"] == pytest.approx(float((true - rendered).abs().mean()), rel=1e-5)
+    best = scene_scores(true, one)
+    assert best["psnr_db"] == best["psnr_db_holes"] == 100 and best["ssim_gauss11"] == pytest.approx(1)
+    bare = view_scores(None, SCENES)
+    assert bare["scenes"] == 3 and found["psnr_db_holes"] != bare["psnr_db_holes"]
+    with pytest.raises(ValueError, match="at least one scene"):
+        view_scores(None, [])
+
+
+def test_views_are_remade_with_the_memory_and_the_anchors_that_are_asked_for(monkeypatch):
+    seen, own = [], view_check.assemble
+    monkeypatch.setattr(view_check, "assemble", lambda *a, **k: seen.append(a) or own(*a, **k))
+    models, config = tiny_models(), CheckConfig(DRAW, steps=1)
+    rgb = remake(models, SCENES[0], config)
+    assert rgb.shape == (5, 3, 32, 32)
+    assert [0 if views.memory is None else len(views.memory) for _, views in seen] == [0, 1, 1]
+    assert [len(views.anchors) for _, views in seen] == [2, 1, 1]
+    seen.clear()
+    remake(models, SCENES[0], replace(config, memory="none", draw=replace(DRAW, anchors=False)))
+    assert [(views.memory, len(views.anchors)) for _, views in seen] == [(None, 0)] * 3
+    assert not torch.equal(rgb, remake(models, SCENES[0], replace(config, seed=1)))
+
+
+# --- the ablation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(views_training, "SMALL_NETWORK", replace(TINY, in_channels=39, out_channels=32))
+    monkeypatch.setattr(view_ablation, "stlpips_path", lambda: None)
+    named = {s.name: s for s in [*SCENES[:1], scene("d", 3, seed=9)]}
+    pack_scenes("a", named.get, tmp_path / "pairs")
+    pack_scenes("d", named.get, tmp_path / "held")
+    values = {"data": str(tmp_path / "pairs"), "validation": str(tmp_path / "held"), "seeds": [3], "steps": 2}
+    values |= {"targets": 2, "clean": 2, "batch": 1, "at_a_time": 1, "rank": 2, "sampling_steps": 2}
+    values |= {"lr": 1e-2, "warmup_steps": 0}
+    return write(tmp_path / "ablation.yaml", out=str(tmp_path / "out"), **values)
+
+
+def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys):
+    assert main(["train", "views-ablation", "--params", str(params)]) == 0
+    assert "4 runs of 2 steps" in capsys.readouterr().err
+    runs, table = (pd.read_csv(tmp_path / "out" / name) for name in ("runs.csv", "table.csv"))
+    variants = [view_ablation.RENDERS, *view_ablation.ROWS]
+    assert table.variant.tolist() == variants and sorted(runs.variant) == sorted(variants)
+    assert {"psnr_db", "psnr_db_holes", "ssim_gauss11", "tsed_2px_at_256", "psnr_db_spread"} <= set(table.columns)
+    by_name = table.set_index("variant").psnr_db
+    assert len(set(by_name.round(6))) == len(variants), "every variant is another network or another sampling"
+    trained = []
+    again, _ = view_ablation.run_view_ablation(params, "x", lambda *a: trained.append("a step"))
+    assert "a step" not in trained, "what is trained is not trained again"
+    assert_close(again.psnr_db.to_numpy(), runs.psnr_db.to_numpy(), atol=1e-9, rtol=0)
+
+
+def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
+    rows = [
+        ("dual-lora", 0, 20.0, 9.0),
+        ("concat", 0, 18.0, 8.0),
+        ("dual-lora", 1, 21.0, 9.0),
+        ("concat", 1, 18.5, 8.5),
+    ]
+    runs = pd.DataFrame(rows, columns=["variant", "seed", "psnr_db", "scenes"])
+    table = view_ablation.summarise(runs)
+    assert table.index.tolist() == ["concat", "dual-lora"]
+    assert table.psnr_db.tolist() == [18.25, 20.5] and table.psnr_db_spread.tolist() == [0.5, 1.0]
+    assert "scenes_spread" not in table
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 2}, "seeds must be a list of whole numbers"),
+        ({"seeds": [1, 1]}, "each seed once"),
+        ({"validation": None}, "validation must name folders"),
+        ({"method": "concat"}, "method is what the ablation varies itself"),
+        ({"out": ""}, "out must name a folder"),
+        ({"batchs": 3}, "batchs: Extra inputs"),
+    ],
+)
+def test_wrong_ablations_are_named(tmp_path, change, message):
+    values = {"data": "x", "validation": "y", "seeds": [0], "out": "z"} | change
+    with pytest.raises(ValueError, match=message):
+        read_view_ablation(write(tmp_path / "a.yaml", **values))
+
+
+def test_the_shipped_ablation_parses():
+    path = Path(__file__).resolve().parents[1] / "params/small/ablation_views.yaml"
+    runs, validation = read_view_ablation(path)
+    assert len(runs) == 8 and validation == ["data/pairs-validation"]
+    assert {p.trains for p in runs.values()} == {"all"}
