@@ -16,6 +16,7 @@ from onescene.pipeline.licences import refuse_unaccepted
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
 from onescene.stages import panorama
+from onescene.stages.camera_estimate import estimate_camera
 from onescene.stages.panorama_methods import METHODS, PanoramaMethod, method_named, options_from
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
         save_image(out.panorama, context.folder / "panorama.png")
         save_mask(out.mask, context.folder / "mask.png")
         facts = {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source}
+        facts |= {"pitch_deg": config.pitch_deg, "roll_deg": config.roll_deg}
         return {**facts, "weights": [_used(path, method) for path in weights]} if weights else facts
 
     return Step(
@@ -72,14 +74,21 @@ def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
 
 
 def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama.PanoramaConfig:
-    """Settings of the stage; the field of view is the user's, else the camera's note, else left to the stage."""
-    fov_deg, source = settings.fov_deg, "given"
+    """Settings of the stage; the field of view is the user's, else the camera's note, else of the photo's lines (then
+    its pitch and roll are of its lines too, where they are not given), else left to the stage."""
+    fov_deg, source, angles = settings.fov_deg, "given", (0.0, 0.0)
     noted = read.fov_deg if read else None
     # a camera's own note out of range is not believed
     if noted is not None and not FOV_RANGE_DEG[0] < noted < FOV_RANGE_DEG[1]:
         noted = None
     if fov_deg is None and noted is not None:
         fov_deg, source = noted, "exif"
+    elif fov_deg is None and read is not None and settings.panorama_method != "file":
+        seen = estimate_camera(read.rgb)
+        if seen.confident:
+            fov_deg, source = seen.fov_deg, "estimated"
+            angles = (seen.pitch_deg, seen.roll_deg) if settings.panorama_placement == "exact" else angles
+            logger.info("field of view %.0f degrees, pitch %.0f and roll %.0f by the photo's lines", fov_deg, *angles)
     elif fov_deg is not None and noted is not None and not 1 / EXIF_DIFFERS < fov_deg / noted < EXIF_DIFFERS:
         logger.warning(
             "--fov-deg %.0f contradicts the %.0f degrees of the photo's EXIF; the former is used", fov_deg, noted
@@ -89,8 +98,8 @@ def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama
         height_px=settings.panorama_height,
         fov_deg=fov_deg,
         fov_source=source,
-        pitch_deg=settings.pitch_deg or 0.0,
-        roll_deg=settings.roll_deg or 0.0,
+        pitch_deg=angles[0] if settings.pitch_deg is None else settings.pitch_deg,
+        roll_deg=angles[1] if settings.roll_deg is None else settings.roll_deg,
         placement=settings.panorama_placement,
         prompt=settings.panorama_prompt,
         negative_prompt=settings.panorama_negative_prompt,
