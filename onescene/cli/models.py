@@ -73,6 +73,22 @@ def check(
     return 0
 
 
+@group.command()
+def average(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE FILE...", help="Of one architecture.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
+) -> int:
+    """Write the mean of several trainings' weights (a model soup)."""
+    from onescene.io.atomic import atomic_write_bytes
+    from onescene.models.average import average_weights
+
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out must name a .safetensors file, got {out}")
+    atomic_write_bytes(out, average_weights(files))
+    typer.echo(f"written: {out}, the mean of {len(files)} files")
+    return 0
+
+
 def _named(keys: tuple[str, ...], shown: int | None) -> str:
     more = f", and {len(keys) - shown} more (--all names them)" if shown and len(keys) > shown else ""
     return f"({len(keys)}): {', '.join(keys[:shown])}{more}"

@@ -145,7 +145,11 @@ class KeyReport:
 
 def compare_keys(network: nn.Module, tensors: dict[str, Tensor]) -> KeyReport:
     """Compares a file's tensors with a network's, by name and shape."""
-    own = network.state_dict()
+    return compare_shapes(network.state_dict(), tensors)
+
+
+def compare_shapes(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> KeyReport:
+    """Compares a file's tensors with those that are wanted, by name and shape."""
     shapes = [
         f"{k}: file {tuple(tensors[k].shape)}, network {tuple(own[k].shape)}"
         for k in own
