@@ -111,6 +111,15 @@ def test_a_field_of_view_that_contradicts_exif_is_told(folder, caplog):
     assert f"--fov-deg 30 contradicts the {noted_deg:.0f} degrees of the photo's EXIF" in caplog.text
 
 
+def test_a_frame_around_the_photo_is_told_and_recorded(folder, caplog):
+    image = np.pad(np.asarray(Image.open("photo.png")), ((6, 6), (6, 6), (0, 0)), constant_values=255)
+    Image.fromarray(image).save("framed.png")
+    assert panorama("framed.png", "--fov-deg", "70") == 0
+    assert "the photo has a frame of one colour (top, bottom, left, right): cut it off" in caplog.text
+    (said,) = json.loads(Path("out/run.json").read_text())["stages"][0]["warnings"]
+    assert said in caplog.text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -27,8 +27,8 @@ class RunSettings:
 
     seed: int = 0
     fov_deg: float | None = None  # field of view of the photo's long side [degrees]; None = read from it, else guessed
-    pitch_deg: float | None = None  # how far the photo's camera looks up [degrees]; None = level
-    roll_deg: float | None = None  # how far it is turned clockwise about its view axis [degrees]; None = level
+    pitch_deg: float | None = None  # how far the photo's camera looks up [degrees]; None = of its lines, or level
+    roll_deg: float | None = None  # how far it is turned clockwise about its view axis [degrees]; None likewise
     panorama_placement: str = "exact"  # of the photo: exact, or release (HunyuanWorld's rule, level photos only)
     panorama_method: str = "baseline"  # a name of onescene.stages.panorama_methods.METHODS
     panorama_prompt: str = ""  # what the panorama shows, in any language that the method's text encoder knows

@@ -18,6 +18,7 @@ from onescene.pipeline.step import Step, StepContext
 from onescene.stages import panorama
 from onescene.stages.camera_estimate import estimate_camera
 from onescene.stages.panorama_methods import METHODS, PanoramaMethod, method_named, options_from
+from onescene.stages.photo_checks import odd_about
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +54,13 @@ def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
 
     def make(context: StepContext) -> dict[str, Any]:
         config = _config(context.given, settings, options)
+        odd = odd_about(context.given.rgb) if context.given else ()
+        for sentence in odd:
+            logger.warning(sentence)
         out = panorama.run(context.given.rgb if context.given else None, config, context.progress)
         save_image(out.panorama, context.folder / "panorama.png")
         save_mask(out.mask, context.folder / "mask.png")
-        facts = {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source}
+        facts = {"method": out.method, "fov_deg": out.fov_deg, "fov_source": out.fov_source, "warnings": list(odd)}
         facts |= {"pitch_deg": config.pitch_deg, "roll_deg": config.roll_deg}
         return {**facts, "weights": [_used(path, method) for path in weights]} if weights else facts
 
@@ -74,8 +78,11 @@ def panorama_step(photo: Path | None, settings: RunSettings) -> Step:
 
 
 def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama.PanoramaConfig:
-    """Settings of the stage; the field of view is the user's, else the camera's note, else of the photo's lines (then
-    its pitch and roll are of its lines too, where they are not given), else left to the stage."""
+    """Settings of the stage; the field of view is the user's, else the camera's note, else of the photo's lines.
+
+    In the last case pitch and roll are of its lines too, where they are not given; what no line tells is left to the
+    stage.
+    """
     fov_deg, source, angles = settings.fov_deg, "given", (0.0, 0.0)
     noted = read.fov_deg if read else None
     # a camera's own note out of range is not believed
