@@ -62,11 +62,14 @@ def test_the_command(small: torch.Tensor, tmp_path: Path) -> None:
     alone = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in" / "room.png")])
     assert json.loads(alone.stdout)["room"].keys() == judge.measure_panorama(small).keys()
     _needs_imagenet()
-    words = ["--methods", "baseline", "--height", "64", "--seeds", "1", "--out", str(tmp_path / "table.csv")]
+    method = "anchored:heuristic=ad-hoc"
+    words = ["--methods", method, "--height", "64", "--seeds", "1", "--out", str(tmp_path / "table.csv")]
     done = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), *words])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["mean"]["baseline"][judge.FRECHET] > 0
-    assert list(pd.read_csv(tmp_path / "table.csv")["method"]) == [judge.TRUE, judge.TURNED, "baseline"]
+    assert json.loads(done.stdout)["mean"][method][judge.FRECHET] > 0
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table["panorama"]) == ["room"] * 3 + ["mean"] * 3
+    assert table[judge.FRECHET].iloc[-1] > 0
     wrong = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), "--methods", "baselime"])
     assert isinstance(wrong.exception, ValueError)
     assert "baselime" in str(wrong.exception)

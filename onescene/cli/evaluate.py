@@ -106,20 +106,20 @@ def panorama(
     panoramas: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A 2:1 panorama, or a folder of them.")],
     methods: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,NAME...]", help="Judge these methods: on photos cut out of the panoramas."),
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE][,...]", help="Judge these methods, on photos cut out of the panoramas."
+        ),
     ] = None,
     fov_deg: Annotated[float, typer.Option(help="Field of view of those photos' long side [degrees].")] = 75.0,
     height: Annotated[int, typer.Option(help="Rows of the panoramas that are made.")] = 512,
     seeds: Annotated[int, typer.Option(help="Panoramas per photo; 1: diversity is not told.")] = 2,
-    out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama and method.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file: a row per panorama and method, then the means.")] = None,
 ) -> int:
     """Seams, naturalness, horizon; with --methods also photo, colours, Frechet distance, diversity."""
     import pandas as pd
 
     from onescene.io.atomic import atomic_write_text
     from onescene.pipeline import panorama_evaluation as judge
-    from onescene.stages.panorama import PanoramaConfig, check_config
-    from onescene.stages.panorama_methods import method_named
 
     files = judge.panorama_files(panoramas)
     if methods is None:
@@ -127,9 +127,7 @@ def panorama(
         rows = [{"panorama": name} | judge.measure_panorama(rgb) for name, rgb in truths]
         numbers = {row["panorama"]: {k: v for k, v in row.items() if k != "panorama"} for row in rows}
     else:
-        variants = {n: PanoramaConfig(method_named(n).name, height, fov_deg) for n in methods.split(",")}
-        for variant in variants.values():
-            check_config(variant)
+        variants = {words: _variant(words, height, fov_deg) for words in methods.split(",")}
         config = judge.PanoramaEvaluation(fov_deg=fov_deg, height_px=height, seeds=seeds)
         truths = judge.read_truths(files, height)
         rows, frechet = judge.evaluate_methods(
@@ -137,6 +135,7 @@ def panorama(
         )
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
+        rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]
         numbers = {"panoramas": len(files), "mean": {k: r.dropna().to_dict() for k, r in mean.iterrows()}}
     if out:
         atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
@@ -171,6 +170,24 @@ def _scores(rules: str | None, latitude: bool):
         return None
     names = [name.strip() for name in rules.split(",")]
     return PanoramaDepthScores("all" if names == ["all"] else names, "latitude" if latitude else None)
+
+
+def _variant(words: str, height: int, fov_deg: float):
+    """``anchored:heuristic=ad-hoc`` as settings of the panorama stage."""
+    import yaml
+
+    from onescene.stages.panorama import PanoramaConfig, check_config
+    from onescene.stages.panorama_methods import method_named, options_from
+
+    name, *pairs = words.split(":")
+    if any("=" not in pair for pair in pairs):
+        raise ValueError(f"--methods must be NAME or NAME:OPTION=VALUE, got {words!r}")
+    values = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+    method = method_named(name)
+    config = PanoramaConfig(name, height, fov_deg, options=options_from(method, values))
+    check_config(config)
+    method.files(config.options)  # what is missing is said before the first panorama
+    return config
 
 
 def _samples(data: Path, dataset: str | None, split: str | None, height: int | None, every: int):
