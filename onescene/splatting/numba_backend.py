@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class _View:
     camera: np.ndarray  # the flat array of numba_layout
     records: np.ndarray  # [N, RECORD]; the first counts[s] of each share are used
     boxes: np.ndarray  # [N, 4] tiles touched: left, top, right, bottom
+    base: np.ndarray  # [N] first row of each record's gradients
     ids: np.ndarray  # [N] the Gaussian of each record
     counts: np.ndarray  # [shares]
     offsets: np.ndarray  # [tiles + 1] first list entry of each tile
@@ -100,11 +101,6 @@ def _cache_lines(rows: int) -> np.ndarray:
     return room[first : first + 16 * rows].reshape(rows, 16)
 
 
-def _starts(shares: int) -> np.ndarray:
-    """First record of each share."""
-    return np.arange(shares) * SHARE
-
-
 def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.ndarray) -> _View:
     """Runs the forward kernels for one camera; fills ``image`` [5, H, W]."""
     n = len(scene[0])
@@ -120,7 +116,8 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
     run_shares(project, shares)
     visible = int(counts.sum())
     order, spare = np.empty((2, visible, numba_tiles.ENTRY), np.uint32)
-    numba_tiles.depth_order(keys.view(np.uint32), boxes, _starts(shares), counts, order, spare)
+    base = np.empty(n, np.int64)
+    numba_tiles.depth_order(keys.view(np.uint32), boxes, (np.arange(shares) * SHARE, counts), base, order, spare)
     tiles_y, tiles_x = _tiles(image.shape[1:])
     offsets, lists = _tile_lists(order, tiles_y, tiles_x)
 
@@ -128,23 +125,23 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
         numba_blend.blend(row * tiles_x, (row + 1) * tiles_x, tiles_x, offsets, lists, records, image)
 
     run_shares(blend, tiles_y)
-    return _View(camera, records, boxes, ids, counts, offsets, lists)
+    return _View(camera, records, boxes, base, ids, counts, offsets, lists)
 
 
 def _tile_lists(order: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarray, np.ndarray]:
     """First entry of each tile [tiles + 1], and the records of all tiles in a row."""
-    visible = len(order)
-    shares = max(1, -(-visible // ORDER_SHARE))
+    shares = max(1, -(-len(order) // ORDER_SHARE))
     places = np.zeros((shares, tiles_y * tiles_x), np.int64)
-    offsets = np.empty(tiles_y * tiles_x + 1, np.int64)
 
-    def bounds(share: int) -> tuple[int, int]:
-        return share * ORDER_SHARE, min((share + 1) * ORDER_SHARE, visible)
+    def walk(share: int, lists: np.ndarray) -> None:
+        first = share * ORDER_SHARE
+        numba_tiles.list_tiles(first, min(first + ORDER_SHARE, len(order)), order, tiles_x, places[share], lists)
 
-    run_shares(lambda s: numba_tiles.count_tiles(*bounds(s), order, tiles_x, places[s]), shares)
-    numba_tiles.offsets_of_tiles(places, offsets)
+    run_shares(partial(walk, lists=np.empty(0, np.int32)), shares)
+    offsets = np.concatenate(([0], places.sum(0).cumsum()))
+    places[:] = offsets[:-1] + places.cumsum(0) - places  # a share writes behind those before it
     lists = np.empty(int(offsets[-1]), np.int32)
-    run_shares(lambda s: numba_tiles.fill_tiles(*bounds(s), order, tiles_x, places[s], lists), shares)
+    run_shares(partial(walk, lists=lists), shares)
     return offsets, lists
 
 
@@ -156,10 +153,8 @@ def _backward_view(
 ) -> None:
     """Adds to ``grads`` what one camera's image and its gradient give."""
     tiles_y, tiles_x = _tiles(images[0].shape[1:])
-    base = np.empty(len(scene[0]), np.int64)
-    numba_project_backward.first_rows(_starts(len(view.counts)), view.counts, view.boxes, base)
     rows = _cache_lines(len(view.lists))
-    bins, seen = (view.offsets, view.lists), (view.records, view.boxes, base)
+    bins, seen = (view.offsets, view.lists), (view.records, view.boxes, view.base)
 
     def blend(row: int) -> None:
         numba_blend_backward.blend_backward(row * tiles_x, (row + 1) * tiles_x, tiles_x, bins, seen, images, rows)

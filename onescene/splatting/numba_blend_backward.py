@@ -163,7 +163,7 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
     records, boxes, base = seen
     planes, sums = np.empty(at.PLANES_BACKWARD, np.float32), np.empty(at.SUMS * at.BLOCK, np.float32)
     work = np.empty(at.WORK * at.BLOCK + at.BLOCKS, np.int64)
-    ends, targets = np.empty((2, at.WORK), np.int64)
+    ends, targets = np.empty(at.WORK, np.int64), np.empty(at.WORK, np.int64)
     raw = np.empty(at.WORK * at.BLOCK * at.BLOCK, np.float32)
     for tile in range(first, last):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x

@@ -12,19 +12,6 @@ from onescene.splatting.numba_compile import helper, kernel
 from onescene.splatting.numba_project import half_ellipse, jacobian_rows, rotation, sh_basis, viewing_direction
 
 
-@kernel
-def first_rows(starts, counts, boxes, base):
-    """Gives each ellipse as many rows as it touches tiles; ``base`` holds its first row.
-
-    In the order of the records, in which ``project_backward`` reads them.
-    """
-    row = 0
-    for share in range(len(counts)):
-        for record in range(starts[share], starts[share] + counts[share]):
-            base[record] = row
-            row += (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
-
-
 @helper
 def add_rows(rows, first, last):
     """Sums the rows that the tiles left for one ellipse: with u and v as they are, not a sixteenth of them."""

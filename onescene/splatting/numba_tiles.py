@@ -16,27 +16,31 @@ ENTRY = 4
 
 
 @kernel
-def depth_order(keys, boxes, starts, counts, order, spare):
+def depth_order(keys, boxes, shares, base, order, spare):
     """Radix sort: fills ``order`` with the records front to back, equal depths in the order of the Gaussians.
 
-    Positive floats sort as their bits, given as uint32; 11 bits at a time.
+    Positive floats sort as their bits, given as uint32; 11 bits at a time. Beside that each ellipse is given as many
+    rows as it touches tiles, for its gradients, in the order of the records.
 
     Args:
         keys: Bits of the depth of every record.
         boxes: Tiles of every record.
-        starts: First record of each share.
-        counts: Records of each share.
+        shares: First record of each share, and how many it has.
+        base: Filled with the first row of every record.
         order: Filled; [records in view, ENTRY].
         spare: Of the same shape, for the passes.
     """
     histogram = np.zeros((3, 2048), np.int64)
-    total = 0
+    starts, counts = shares
+    total = row = 0
     for share in range(len(counts)):
         for record in range(starts[share], starts[share] + counts[share]):
             key = keys[record]
             spare[total, RECORD], spare[total, KEY] = record, key
             spare[total, LOW] = boxes[record, 0] + (boxes[record, 1] << 16)
             spare[total, HIGH] = boxes[record, 2] + (boxes[record, 3] << 16)
+            base[record] = row
+            row += (boxes[record, 2] - boxes[record, 0]) * (boxes[record, 3] - boxes[record, 1])
             histogram[0, key & 2047] += 1
             histogram[1, (key >> 11) & 2047] += 1
             histogram[2, key >> 22] += 1
@@ -63,33 +67,22 @@ def box_of(order, j):
 
 
 @kernel
-def count_tiles(first, last, order, tiles_x, histogram):
-    """Counts, for one share of the depth order, how many ellipses touch each tile."""
-    for j in range(first, last):
-        left, top, right, bottom = box_of(order, j)
-        for y in range(top, bottom):
-            for x in range(left, right):
-                histogram[y * tiles_x + x] += 1
+def list_tiles(first, last, order, tiles_x, places, lists):
+    """Writes one share of the depth order into the lists of the tiles it touches.
 
-
-@kernel
-def offsets_of_tiles(histogram, offsets):
-    """Turns counts [shares, tiles] into the places where each share writes; fills each tile's first place."""
-    place = 0
-    for tile in range(histogram.shape[1]):
-        offsets[tile] = place
-        for share in range(histogram.shape[0]):
-            place, histogram[share, tile] = place + histogram[share, tile], place
-    offsets[histogram.shape[1]] = place
-
-
-@kernel
-def fill_tiles(first, last, order, tiles_x, places, lists):
-    """Writes one share of the depth order into the lists of the tiles it touches."""
+    Args:
+        first: First entry of the share.
+        last: One past its last entry.
+        order: The depth order.
+        tiles_x: Tiles side by side in the image.
+        places: Where the share's next entry of each tile goes; moved on.
+        lists: Filled; empty to count only.
+    """
     for j in range(first, last):
         left, top, right, bottom = box_of(order, j)
         for y in range(top, bottom):
             for x in range(left, right):
                 tile = y * tiles_x + x
-                lists[places[tile]] = order[j, RECORD]
+                if len(lists) > 0:
+                    lists[places[tile]] = order[j, RECORD]
                 places[tile] += 1
