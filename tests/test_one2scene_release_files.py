@@ -122,6 +122,6 @@ def test_the_list_tells_what_is_read(capsys):
     said = capsys.readouterr().out
     for name in ("VGGT-1B", "one2scene-scaffold"):
         assert f"{name} [paper: onescene scaffold --weights FILE runs it]" in said
-    assert "SEVA [paper: its weights are read, no stage runs it]" in said
+    assert "SEVA [paper: onescene views --weights DIR runs it]" in said
     assert "Hunyuan-Pano-DiT, the paper's" in said and "hunyuan-text" in said
     assert "scaffold-small [small: runs here]" in said

@@ -26,6 +26,8 @@ def list_models() -> int:
 
     readable = dict.fromkeys((a.name for a in ARCHITECTURES), "its weights are read, no stage runs it")
     readable |= dict.fromkeys(SCAFFOLDS, "onescene scaffold --weights FILE runs it")
+    of_views = ("SEVA", "one2scene-denoiser", "SD-2.1-VAE", "CLIP-ViT-H-14")
+    readable |= dict.fromkeys(of_views, "onescene views --weights DIR runs it")
     for model in MODELS:
         state = "runs here" if model.preset == "small" else readable.get(model.name, "not in this version")
         typer.echo(f"{model.name} [{model.preset}: {state}]\n  {model.stage}; weights: {model.weights}")

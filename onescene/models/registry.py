@@ -78,6 +78,14 @@ MODELS = (
         *("one2scene-denoiser", "novel views of the release (SEVA with Dual-LoRA)", "paper", "mutou0308/One2Scene"),
         *("none stated, on top of Stability AI non-commercial", "19 GB of weights, 25 GB or more of GPU memory"),
     ),
+    ModelEntry(
+        *("SD-2.1-VAE", "auto-encoder beside SEVA", "paper", "stabilityai/stable-diffusion-2-1-base, folder vae"),
+        *("CreativeML OpenRAIL++-M", "0.3 GB of weights"),
+    ),
+    ModelEntry(
+        *("CLIP-ViT-H-14", "image encoder beside SEVA", "paper", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        *("MIT", "1.3 GB of memory in half precision; pip install 'onescene[paper]'"),
+    ),
 )
 
 
