@@ -30,6 +30,7 @@ from onescene.types import SH_C0, Gaussians
 
 DISTANCE_MAX_HEIGHT = 512  # rows of the distance map at most [pixels]
 _NO_SKY = -20.0  # a logit
+_GREY_GAMMA = 0.7  # of the copies without colour
 COLOUR_MARGIN = 0.3  # how far matched colours may leave [0, 1]
 Source = Literal["auto", "heads", "lifted"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -46,7 +47,7 @@ class ScaffoldConfig:
     source: Source = "auto"  # of the Gaussians
     turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
     mirror: bool = True  # average with the mirrored panorama too
-    grey: bool = True  # the mirrored copies are shown without colour: light and shape, not hue, tell the distance
+    grey: bool = True  # the mirrored copies are shown brighter and without colour: shape, not hue, tells the distance
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
     sky_threshold: float = 0.7  # a pixel is sky above this probability: ground far away is worse than sky nearby
     sky_factor: float = 1.5  # sky stands this many times beyond the 99th percentile of the ground
@@ -104,7 +105,7 @@ def predict_distance(
         shift = 2 * round(k * size / 2 / config.turns)  # 4 size columns are 360 degrees: a quarter turn is size
         turned = small.roll(shift, dims=-1)
         turned = turned.flip(-1) if mirrored else turned
-        turned = turned.mean(0, keepdim=True).expand(3, -1, -1) if mirrored and config.grey else turned
+        turned = _bright_grey(turned) if mirrored and config.grey else turned
         seen = _look(turned, network, size)
         maps = torch.stack((seen.log_distance, _sky_of(seen.sky_logit, seen.log_distance)))
         maps = (maps.flip(-1) if mirrored else maps).roll(-shift // 2, dims=-1)
@@ -112,6 +113,11 @@ def predict_distance(
         if progress:
             progress((done + 1) / len(views))
     return log_sum / len(views), torch.sigmoid(sky_sum / len(views))
+
+
+def _bright_grey(panorama: Float[Tensor, "3 h w"]) -> Tensor:
+    """Without colour, as exposed for the shadows."""
+    return (panorama**_GREY_GAMMA).mean(0, keepdim=True).expand(3, -1, -1)
 
 
 def _sky_of(logit: Tensor | None, like: Tensor) -> Tensor:
