@@ -9,6 +9,7 @@ from onescene.data.rooms import render_panorama, sample_room
 from onescene.geometry.cubemap import face_cameras
 from onescene.metrics import image_metrics
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
+from onescene.models.scaffold.upsample import resize_panorama
 from onescene.splatting import render
 from onescene.stages import anchors, scaffold
 from onescene.stages.sheet import backing_sheet
@@ -88,9 +89,10 @@ def test_turning_the_panorama_turns_the_distance(room):
     assert still.shape == (32, 64)
     assert torch.isfinite(turned).all()
     single = scaffold.ScaffoldConfig(network_px=32, turns=1, mirror=False)
-    grey = room.rgb.mean(0, keepdim=True).expand(3, -1, -1)
-    for colourless, other in ((False, room.rgb), (True, grey)):  # the mirrored copy, with and without its colour
-        mirrored = [scaffold.predict_distance(x, network, single)[0] for x in (room.rgb, other.flip(-1))]
+    seen = resize_panorama(room.rgb, (64, 128))  # as the network's faces are cut from it
+    grey = (seen**0.7).mean(0, keepdim=True).expand(3, -1, -1)
+    for colourless, other in ((False, seen), (True, grey)):  # the mirrored copy, with and without its colour
+        mirrored = [scaffold.predict_distance(x, network, single)[0] for x in (seen, other.flip(-1))]
         config = scaffold.ScaffoldConfig(network_px=32, turns=1, grey=colourless)
         both = scaffold.predict_distance(room.rgb, network, config)[0]
         torch.testing.assert_close(both, (mirrored[0] + mirrored[1].flip(-1)) / 2)
