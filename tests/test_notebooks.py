@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TINY = {
     "00_conventions": {"face_px": 48},
-    "01_panorama": {"height_px": 128},
+    "01_panorama": {"height_px": 128, "views_height_px": 64},
     "02_cubemap_anchors": {"face_px": 128},
     "03_scaffold": {"face_px": 128, "turns": 1},
     "04_scaffold_training": {"rooms": 3, "steps": 16, "height_px": 32},
