@@ -18,9 +18,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from onescene.cli import main
-from onescene.metrics import wrap_seams
+from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov
+from onescene.io import load_panorama, load_photo
+from onescene.metrics import psnr, wrap_seams
 from onescene.models.hunyuan_pano import HunyuanConfig, HunyuanTextConfig, required_files
 from onescene.models.hunyuan_pano.circular import blend_columns, circular_convolutions, crop_columns, extend_columns
+from onescene.types import Cameras
 
 pytest.importorskip("transformers", reason="transformers (the extra [paper]) is not installed")
 from tiny_flux import HEIGHT_PX, RANK, make_weights
@@ -300,7 +303,11 @@ def test_a_photo_becomes_a_panorama_and_its_weights_are_recorded(folder, weights
     assert run(*words) == 2
     assert "asks to accept tencent-hunyuanworld-1.0 (Tencent" in capsys.readouterr().err and not Path("out").exists()
     assert run(*words, *ACCEPT) == 0
-    assert np.asarray(Image.open("out/01_panorama/panorama.png")).shape == (128, 256, 3)
+    K = intrinsics_from_fov(70.0, (96, 128))[None]
+    camera = Cameras(world_from_cam=torch.eye(4)[None], K=K, hw=(96, 128))
+    back = crop_panorama(load_panorama("out/01_panorama/panorama.png"), camera)[0]
+    inner = (..., slice(12, -12), slice(12, -12))  # all but the feathered rim
+    assert psnr(back[inner], load_photo("photo.png").rgb[inner]) > 40
     record = json.loads(Path("out/run.json").read_text())
     assert record["stages"][0]["method"] == "hunyuan"
     assert {w["file"] for w in record["weights"]} >= {"lora.safetensors", "diffusion_pytorch_model.safetensors"}

@@ -149,7 +149,7 @@ def _hunyuan(options: HunyuanConfig) -> Synthesise:
 
 _FLUX_MEMORY = (
     "34 GB of main memory or, with offload: false, of GPU memory; offloaded 24 GB of GPU memory and what the steps need"
-    " (the sizes of the weights in bfloat16, computed)"
+    " (the sizes of the weights in bfloat16, computed; on a CPU they are float32, twice that)"
 )
 _FLUX_TIME = "{passes} passes of a 12 billion network over 7 892 tokens, {operations} operations: not measured here"
 
