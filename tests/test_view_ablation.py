@@ -90,6 +90,7 @@ def test_scores_tell_holes_from_the_rest():
     best = scene_scores(true, one)
     assert best["psnr_db"] == best["psnr_db_holes"] == 100 and best["ssim_gauss11"] == pytest.approx(1)
     bare = view_scores(None, SCENES)
+    assert view_scores(None, SCENES, without="true_rgb")["psnr_db"] == 100
     assert bare["scenes"] == 3 and found["psnr_db_holes"] != bare["psnr_db_holes"]
     with pytest.raises(ValueError, match="at least one scene"):
         view_scores(None, [])
@@ -129,7 +130,7 @@ def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys
     assert main(["train", "views-ablation", "--params", str(params)]) == 0
     assert "4 runs of 2 steps" in capsys.readouterr().err
     runs, table = (pd.read_csv(tmp_path / "out" / name) for name in ("runs.csv", "table.csv"))
-    variants = [view_ablation.RENDERS, *view_ablation.ROWS]
+    variants = [*view_ablation.BARE, *view_ablation.ROWS]
     assert table.variant.tolist() == variants and sorted(runs.variant) == sorted(variants)
     assert {"psnr_db", "psnr_db_holes", "ssim_gauss11", "tsed_2px_at_256", "psnr_db_spread"} <= set(table.columns)
     by_name = table.set_index("variant").psnr_db

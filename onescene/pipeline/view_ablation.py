@@ -36,7 +36,7 @@ ROWS: dict[str, tuple[str, Policy]] = {
     "without renders": ("without-renders", "none"),
     "without anchors": ("without-anchors", "none"),
 }
-RENDERS = "scaffold render"  # what the views are made from, unchanged
+BARE = {"truth": "true_rgb", "scaffold render": "rendered_rgb"}  # the most that can be, and what views are made from
 
 
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], list[str]]:
@@ -84,8 +84,9 @@ def run_view_ablation(
         on_step: Called with a training's name after each of its steps.
 
     Returns:
-        A row per seed and variant (see :func:`onescene.training.view_check.scene_scores`), the first one the bare
-        renders, and the mean over the seeds with the spread (``_spread``: largest minus smallest) per variant.
+        A row per seed and variant (see :func:`onescene.training.view_check.scene_scores`), the first ones the truth
+        itself and the bare renders; and per variant the mean over the seeds with the spread (``_spread``: largest
+        minus smallest).
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read_view_ablation`, and those of a training.
@@ -93,8 +94,9 @@ def run_view_ablation(
     runs, validation = read_view_ablation(path)
     data, held_out = open_scenes(next(iter(runs.values()))), SceneSet(*validation)
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
-    bare = view_scores(None, held_out, None, distance)
-    rows = [{"variant": RENDERS, "seed": seed} | bare for seed in dict.fromkeys(seed for seed, _ in runs)]
+    bare = {name: view_scores(None, held_out, None, distance, which) for name, which in BARE.items()}
+    seeds = dict.fromkeys(seed for seed, _ in runs)
+    rows = [{"variant": name, "seed": seed} | scores for name, scores in bare.items() for seed in seeds]
     out = Path(next(iter(runs.values())).out).parent
     for (seed, name), params in runs.items():
 
@@ -124,4 +126,4 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     spread = spread.drop(columns=["steps", "scenes"], errors="ignore").add_suffix("_spread")
     columns = [c for name in mean for c in (name, f"{name}_spread") if c in mean or c in spread]
     table = mean.join(spread)[columns]
-    return table.reindex([name for name in (RENDERS, *ROWS) if name in table.index])
+    return table.reindex([name for name in (*BARE, *ROWS) if name in table.index])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -99,8 +100,11 @@ def view_scores(
     data: Scenes,
     config: CheckConfig | None = None,
     distance: Callable[[Tensor, Tensor], Tensor] | None = None,
+    without: Literal["rendered_rgb", "true_rgb"] = "rendered_rgb",
 ) -> dict[str, float]:
-    """Mean of :func:`scene_scores` over scenes; without models those of the bare renders.
+    """Mean of :func:`scene_scores` over scenes; without models those of the bare renders, or of the truth itself.
+
+    The truth tells what TSED can reach: views that do not overlap have no matches however true they are.
 
     Raises:
         ValueError: there is no scene.
@@ -111,7 +115,7 @@ def view_scores(
     for index in range(len(data)):
         scene = data[index]
         if models is None or config is None:
-            rgb = torch.from_numpy(scene.rendered_rgb).permute(0, 3, 1, 2).float() / 255
+            rgb = torch.from_numpy(getattr(scene, without)).permute(0, 3, 1, 2).float() / 255
         else:
             rgb = remake(models, scene, config)
         rows.append(scene_scores(rgb, scene, distance))
