@@ -130,9 +130,15 @@ def panorama(
         variants = {words: _variant(words, height, fov_deg) for words in methods.split(",")}
         config = judge.PanoramaEvaluation(fov_deg=fov_deg, height_px=height, seeds=seeds)
         truths = judge.read_truths(files, height)
-        rows, frechet = judge.evaluate_methods(
-            truths, variants, config, lambda row: typer.echo(f"{row['panorama']}, {row['method']}: done", err=True)
-        )
+        done: list[dict] = []
+
+        def keep(row: dict) -> None:  # an interrupted run leaves the rows that it has
+            done.append(row)
+            typer.echo(f"{row['panorama']}, {row['method']}: done", err=True)
+            if out:
+                atomic_write_text(out, pd.DataFrame(done).to_csv(index=False, float_format="%.5g"))
+
+        rows, frechet = judge.evaluate_methods(truths, variants, config, keep)
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]
