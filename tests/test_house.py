@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -210,49 +209,6 @@ def test_a_plain_install_brings_no_torchvision():
     core, _, _ = declared()
     assert not {"torchvision", "timm", "lpips", "piq", "opencv-python", "torch-fidelity"} & set(core)
     assert "<2.14" in str(core["torch"].specifier)
-
-
-# --- README ----------------------------------------------------------------------------------------------------------
-
-
-def test_commands_of_the_readme_parse():
-    """Every ``onescene ...`` line in a fenced block of the README is a call that the command line understands."""
-    readme = ROOT / "README.md"
-    if not readme.is_file():
-        pytest.skip("README.md is not there yet")
-    blocks = re.findall(r"^```\w*\n(.*?)^```", readme.read_text("utf-8"), flags=re.M | re.S)
-    lines = [line.strip().removeprefix("$ ") for b in blocks for line in b.replace("\\\n", " ").splitlines()]
-    calls = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith("onescene ")]
-    assert calls, "the README shows no onescene command"
-    for call in calls:
-        assert parses(shlex.split(call)[1:]) is None, call
-    targets = {m for line in lines for m in re.findall(r"^make (\w+)", line)}
-    assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M))
-
-
-def parses(words: list[str]) -> str | None:
-    """Parses a call without running it; returns the complaint, if any."""
-    from typer.main import get_command
-
-    from onescene.cli.app import app
-
-    command = get_command(app)
-    while hasattr(command, "commands"):  # a group: its own options are only --help
-        if not words or words[0] not in command.commands:
-            return f"no command {words[:1]}"
-        command, words = command.commands[words[0]], words[1:]
-    try:
-        command.make_context("onescene", list(words))
-    except Exception as error:
-        return str(error)
-    return None
-
-
-def test_a_wrong_command_does_not_parse():
-    assert parses(["run", "a photo.jpg", "--out", "x"]) is None
-    assert parses(["data", "rooms", "--out", "x", "--count", "3"]) is None
-    for wrong in (["rum", "a.jpg"], ["run", "a.jpg"], ["run", "a.jpg", "--out", "x", "--zzz"], ["data", "rums"]):
-        assert parses(wrong) is not None, wrong
 
 
 # --- notebooks -------------------------------------------------------------------------------------------------------
