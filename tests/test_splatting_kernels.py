@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import numba
 import numpy as np
+import pytest
 
 from onescene.splatting import numba_blend, numba_project, numba_vectors
 from onescene.splatting import numba_layout as at
+from onescene.splatting.numba_compile import kernel
 from onescene.splatting.projection import ALPHA_MIN, BLUR_PX2
 
 # what only kernels call has no way in from Python: these are kernels that call it
@@ -94,3 +98,17 @@ def test_sums_in_registers_are_sums():
     sums_in_a_row(flat.ravel(), rows, 1)
     assert np.array_equal(rows[1, : at.SUMS], flat.sum(1)) and not rows[1, at.SUMS :].any()
     assert np.isnan(rows[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_a_compilation_leaves_the_garbage_collector_as_it_was(monkeypatch, collecting):
+    def half(x: float) -> float:
+        return x / 2
+
+    calls = []
+    monkeypatch.setattr(gc, "isenabled", lambda: collecting)
+    for name in ("disable", "enable"):
+        monkeypatch.setattr(gc, name, lambda name=name: calls.append(name))
+    monkeypatch.setattr("onescene.splatting.numba_compile.cache_folder", lambda: None)
+    assert kernel(half)(3.0) == 1.5
+    assert calls == (["disable", "enable"] if collecting else ["disable"])

@@ -7,12 +7,14 @@ never meets a stale copy of a function it calls from another file.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -62,9 +64,23 @@ def kernel(function: Callable) -> Callable:
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # read when the kernel is declared, put back at once
     try:
-        return _jit(function, cache=folder is not None)
+        dispatcher = _jit(function, cache=folder is not None)
     finally:
         numba.config.CACHE_DIR = previous
+    dispatcher.compile = uncollected()(dispatcher.compile)
+    return dispatcher
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: a compiler's millions of objects all live, looking them over takes a tenth."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Apart(Compiler):
