@@ -18,8 +18,9 @@ from onescene.models.loading import load_scaffold
 from onescene.models.one2scene.weights import load_one2scene
 from onescene.models.scaffold import CubeScaffold
 from onescene.pipeline.ablation import read_ablation, run_ablation
-from onescene.pipeline.training import choose_device, open_data, run_training, save_checkpoint, start_or_resume
-from onescene.pipeline.training_params import read_params, train_config
+from onescene.pipeline.training import open_data, run_training, start_or_resume
+from onescene.pipeline.training_params import read_params, stored_config, train_config
+from onescene.pipeline.training_run import choose_device, save_checkpoint
 from onescene.training.posed import PosedRooms
 from onescene.training.scaffold import PAPER, SMALL
 
@@ -121,7 +122,7 @@ def test_a_checkpoint_of_before_there_was_a_config_goes_on_with_a_warning(tmp_pa
     assert start_or_resume(params, tmp_path, torch.device("cpu")).step == 7
     assert "does not say what it was trained by" in caplog.text
     caplog.clear()
-    save_checkpoint(state, params, tmp_path)
+    save_checkpoint(state, stored_config(params), tmp_path)
     assert start_or_resume(params, tmp_path, torch.device("cpu")).step == 7 and not caplog.text
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from onescene.training.outpainter import OutpaintLog
-    from onescene.training.scaffold import StepLog
+    from onescene.training.step_log import StepLog
 
 NAMES = ("scaffold", "outpainter", "views", "ablation", "views-ablation")
 LICENCE = "Apache-2.0"  # of weights trained with this kit
@@ -103,11 +102,11 @@ def _views_ablation(params: Path) -> None:
     typer.echo(Path(next(iter(runs.values())).out).parent / "table.csv")
 
 
-def _progress(steps: int, name: str = "", second: str = "aligned") -> Callable[[StepLog | OutpaintLog], None]:
+def _progress(steps: int, name: str = "", second: str = "aligned") -> Callable[[StepLog], None]:
     """Tells every tenth step how it goes: the loss and a ``second`` term, if any; ``name`` stands in front."""
     started: list[tuple[int, float]] = []
 
-    def show(log: StepLog | OutpaintLog) -> None:
+    def show(log: StepLog) -> None:
         if not started:
             started.append((log.step - 1, time.monotonic() - log.seconds))
         if log.step % 10 == 0 or log.step == steps:

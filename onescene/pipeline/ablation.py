@@ -20,8 +20,8 @@ from onescene.pipeline.training import build_network, open_data, run_training
 from onescene.pipeline.training_log import read_log
 from onescene.pipeline.training_params import ScaffoldParams, check_params
 from onescene.training.batches import PanoramaSet
-from onescene.training.scaffold import StepLog
 from onescene.training.scaffold_check import scores_by_rule
+from onescene.training.step_log import StepLog
 
 VARIANTS: dict[str, dict[str, bool]] = {
     "per-face": {"joint": False, "fusion": False},

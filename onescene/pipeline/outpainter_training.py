@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -12,28 +10,27 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from onescene.data.colours import load_colours, photos_to_train, shrink_colours
-from onescene.io.atomic import atomic_path, atomic_write_bytes
+from onescene.io.atomic import atomic_write_bytes
 from onescene.io.images import load_panorama
 from onescene.models.loading import load_into
 from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import outpainter_bytes
 from onescene.pipeline.parameters import read_params
-from onescene.pipeline.training import CHECKPOINT, choose_device, read_checkpoint, refuse_other_config
+from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
 from onescene.stages.outpaint import outpaint
 from onescene.training.outpainter import (
-    OutpaintLog,
     OutpaintState,
     OutpaintTrainConfig,
     new_outpaint_state,
     train_outpainter,
 )
 from onescene.training.outpainter_batches import CutSource
+from onescene.training.step_log import StepLog
 
 SIZES: dict[str, OutpainterConfig] = {"small": SMALL, "large": LARGE}
-FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # may change when a run goes on
 TOURS = 200  # that a draft chooses from: fewer than the stage tries, for the sake of time
 WEIGHTS = "outpainter.safetensors"
 
@@ -85,13 +82,7 @@ def read_outpainter_params(path: str | Path) -> OutpainterParams:
         FileNotFoundError: no such file.
         ValueError: not YAML, a misspelt key, or a value of the wrong type; the sentence names it.
     """
-    try:
-        return OutpainterParams(**read_params(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(OutpainterParams.model_fields)
-        raise ValueError(f"{Path(path).name}: {key}: {first['msg']}; known keys: {known}") from error
+    return checked(OutpainterParams, read_params(path), Path(path).name)
 
 
 def outpainter_config(params: OutpainterParams) -> OutpaintTrainConfig:
@@ -120,15 +111,12 @@ def start_or_resume(params: OutpainterParams, out: Path) -> OutpaintState:
     Raises:
         FileNotFoundError, ValueError: weights to start from or the checkpoint are missing, damaged or of another run.
     """
-    checkpoint, device = out / CHECKPOINT, choose_device(params.device)
-    saved = read_checkpoint(checkpoint) if checkpoint.is_file() else None
-    if saved is not None:
-        refuse_other_config(saved.get("config"), _stored(params), checkpoint)
+    saved = read_checkpoint(out, _stored(params))
     torch.manual_seed(params.seed)
     network = Outpainter(replace(SIZES[params.size]))
     if saved is None and params.init:
         load_into(network, params.init)
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device=choose_device(params.device), memory_format=torch.channels_last)
     state = new_outpaint_state(network, outpainter_config(params))
     if saved is not None:
         state.load_state_dict(saved)
@@ -139,7 +127,7 @@ def run_outpainter_training(
     params: OutpainterParams,
     panoramas: np.ndarray,
     licence: str,
-    on_step: Callable[[OutpaintLog], None] | None = None,
+    on_step: Callable[[StepLog], None] | None = None,
 ) -> Path:
     """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the weight file.
 
@@ -151,38 +139,10 @@ def run_outpainter_training(
     state = start_or_resume(params, out)
     source = CutSource(panoramas, partial(outpaint, tours=TOURS), params.seed)
     steps = train_outpainter(state, source, outpainter_config(params))
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / "log.jsonl", "a", encoding="utf-8") as log:
-        for step in _guarded(steps, state, params, out):
-            log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
-            if step.step % 10 == 0:
-                log.flush()
-            if on_step:
-                on_step(step)
+    follow(steps, state, _stored(params), out, params.checkpoint_every, on_step)
     metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}
     atomic_write_bytes(out / WEIGHTS, outpainter_bytes(state.average, metadata))
     return out / WEIGHTS
-
-
-def _guarded(
-    steps: Iterator[OutpaintLog], state: OutpaintState, params: OutpainterParams, out: Path
-) -> Iterator[OutpaintLog]:
-    """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
-    first, saved = state.step, time.monotonic()
-    try:
-        for step in steps:
-            yield step
-            if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
-                _save(state, params, out)
-                saved = time.monotonic()
-    finally:
-        if state.step > first:
-            _save(state, params, out)
-
-
-def _save(state: OutpaintState, params: OutpainterParams, out: Path) -> None:
-    with atomic_path(out / CHECKPOINT) as path:
-        torch.save(state.state_dict() | {"config": _stored(params)}, path)
 
 
 def _stored(params: OutpainterParams) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from onescene.pipeline.parameters import read_params as read_yaml
+from onescene.pipeline.training_run import FREE, checked
 from onescene.training.perceptual import Perceptual, choose_perceptual
 from onescene.training.scaffold import PAPER, SMALL, TrainConfig
 from onescene.training.scaffold_loss import LossWeights
 
 PRESETS: dict[str, TrainConfig] = {"small": SMALL, "paper": PAPER}
-FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # may change when a run goes on
 
 
 class ScaffoldParams(BaseModel):
@@ -83,14 +83,7 @@ def check_params(values: dict[str, Any], where: str) -> ScaffoldParams:
     Raises:
         ValueError: a misspelt key or a value of the wrong type; the sentence names it and ``where`` it stands.
     """
-    try:
-        return ScaffoldParams(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{where}: {key}: {first['msg']}; known keys: {', '.join(ScaffoldParams.model_fields)}"
-        ) from error
+    return checked(ScaffoldParams, values, where)
 
 
 def train_config(params: ScaffoldParams) -> TrainConfig:

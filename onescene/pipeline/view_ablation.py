@@ -17,10 +17,10 @@ from onescene.io.atomic import atomic_write_text
 from onescene.models.seva.bundle import load_bundle
 from onescene.models.seva.memory import Policy
 from onescene.pipeline.parameters import read_params
-from onescene.pipeline.training import choose_device
+from onescene.pipeline.training_run import choose_device
 from onescene.pipeline.views_training import ViewParams, check_view_params, open_scenes, run_view_training, train_config
-from onescene.training.novel_views import ViewStepLog
 from onescene.training.perceptual import perceptual_distance, stlpips_path
+from onescene.training.step_log import StepLog
 from onescene.training.view_check import CheckConfig, view_scores
 
 NETWORKS: dict[str, dict[str, str | bool]] = {
@@ -72,7 +72,7 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
 
 
 def run_view_ablation(
-    path: str | Path, licence: str, on_step: Callable[[str, ViewStepLog], None] | None = None
+    path: str | Path, licence: str, on_step: Callable[[str, StepLog], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv`` after each row.
 
@@ -100,7 +100,7 @@ def run_view_ablation(
     out = Path(next(iter(runs.values())).out).parent
     for (seed, name), params in runs.items():
 
-        def show(log: ViewStepLog, run: str = f"{name}-{seed}") -> None:
+        def show(log: StepLog, run: str = f"{name}-{seed}") -> None:
             if on_step:
                 on_step(run, log)
 

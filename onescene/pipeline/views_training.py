@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from safetensors.torch import save
 
 from onescene.data.view_scenes import SceneSet
-from onescene.io.atomic import atomic_path, atomic_write_bytes, atomic_write_json
+from onescene.io.atomic import atomic_write_bytes, atomic_write_json
 from onescene.models.loading import half_bytes
 from onescene.models.seva import SMALL as SMALL_NETWORK
 from onescene.models.seva import SevaUNet
@@ -25,11 +23,10 @@ from onescene.models.seva.bundle import MANIFEST, Guided, Manifest, ViewModels, 
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
 from onescene.models.seva.weights import add_adapters
 from onescene.pipeline.parameters import read_params
-from onescene.pipeline.training import CHECKPOINT, choose_device, read_checkpoint, refuse_other_config
+from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
 from onescene.training.novel_views import (
     PAPER,
     SMALL,
-    ViewStepLog,
     ViewTrainConfig,
     ViewTrainState,
     averaged,
@@ -37,10 +34,10 @@ from onescene.training.novel_views import (
     train_views,
 )
 from onescene.training.processes import is_first_process, processes
+from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, Scenes
 
 PRESETS: dict[str, ViewTrainConfig] = {"small": SMALL, "paper": PAPER}
-FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # may change when a run goes on
 BUNDLE, LINEAR, DENOISER = "bundle", "linear.safetensors", "denoiser.safetensors"
 _FITTED_TO = 256  # pictures that a new linear auto-encoder is fitted to
 _CONFIG = tuple(f.name for f in fields(ViewTrainConfig) if f.name != "draw")
@@ -117,12 +114,7 @@ def check_view_params(values: dict[str, Any], where: str) -> ViewParams:
     Raises:
         ValueError: a misspelt key or a value that can not be; the sentence names it and ``where`` it stands.
     """
-    try:
-        return ViewParams(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}: " for part in first["loc"])
-        raise ValueError(f"{where}: {key}{first['msg']}; known keys: {', '.join(ViewParams.model_fields)}") from error
+    return checked(ViewParams, values, where)
 
 
 def train_config(params: ViewParams) -> ViewTrainConfig:
@@ -201,9 +193,7 @@ def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> V
         FileNotFoundError, ValueError: weights or the checkpoint are missing, damaged or of another run.
     """
     out = Path(params.out)
-    saved = read_checkpoint(out / CHECKPOINT) if (out / CHECKPOINT).is_file() else None
-    if saved is not None:
-        refuse_other_config(saved.get("config"), stored_config(params), out / CHECKPOINT)
+    saved = read_checkpoint(out, stored_config(params))
     state = new_view_state(build_models(params, data, out, device), train_config(params))
     if saved is not None:
         state.load_state_dict(saved)
@@ -211,7 +201,7 @@ def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> V
 
 
 def run_view_training(
-    params: ViewParams, data: Scenes, licence: str, on_step: Callable[[ViewStepLog], None] | None = None
+    params: ViewParams, data: Scenes, licence: str, on_step: Callable[[StepLog], None] | None = None
 ) -> Path:
     """Trains to ``params.steps`` in ``params.out``, resuming what is there; returns the folder for ``--weights``.
 
@@ -227,39 +217,11 @@ def run_view_training(
         if not is_first_process():
             deque(steps, maxlen=0)
             return out / BUNDLE
-        out.mkdir(parents=True, exist_ok=True)
         if isinstance(state.models.autoencoder, LinearAutoencoder):  # kept first: a resumed run must have the same one
             tensors = {name: value.cpu() for name, value in state.models.autoencoder.state_dict().items()}
             atomic_write_bytes(_made(out / BUNDLE) / LINEAR, save(tensors))
-        with open(out / "log.jsonl", "a", encoding="utf-8") as log:
-            for step in _guarded(steps, state, params, out):
-                log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
-                if step.step % 10 == 0:
-                    log.flush()
-                if on_step:
-                    on_step(step)
+        follow(steps, state, stored_config(params), out, params.checkpoint_every, on_step)
         return export_bundle(averaged(state), params, out / BUNDLE, licence)
-
-
-def _guarded(
-    steps: Iterator[ViewStepLog], state: ViewTrainState, params: ViewParams, out: Path
-) -> Iterator[ViewStepLog]:
-    """Steps with a checkpoint every so often, and one more when the run ends or is interrupted."""
-    first, saved = state.step, time.monotonic()
-    try:
-        for step in steps:
-            yield step
-            if step.step % params.checkpoint_every == 0 and time.monotonic() - saved > 20:
-                _save(state, params, out)
-                saved = time.monotonic()
-    finally:
-        if state.step > first:
-            _save(state, params, out)
-
-
-def _save(state: ViewTrainState, params: ViewParams, out: Path) -> None:
-    with atomic_path(out / CHECKPOINT) as path:
-        torch.save(state.state_dict() | {"config": stored_config(params)}, path)
 
 
 def _made(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.conditioning import Conditions
 from onescene.models.seva_schedule import TABLE_SIZE, sigma_table
 from onescene.training.processes import mean_over_processes, rank_and_count, shared
+from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, ChunkSample, Scenes, draw_chunks, encode_chunk
 
 
@@ -91,23 +92,6 @@ class ViewTrainState:
         self.step = int(state["step"])
 
 
-@dataclass(frozen=True)
-class ViewStepLog:
-    """What one step did.
-
-    Attributes:
-        step: Number of steps done.
-        losses: ``total``, the mean squared error of the noise.
-        lr: Learning rate.
-        seconds: Time of the step [s].
-    """
-
-    step: int
-    losses: dict[str, float]
-    lr: float
-    seconds: float
-
-
 def new_view_state(models: ViewModels, config: ViewTrainConfig) -> ViewTrainState:
     """Adam over the adapters alone, or over everything.
 
@@ -173,7 +157,7 @@ def chunk_errors(
     return errors.unflatten(0, (len(chunks), -1)).mean((1, 2, 3, 4)), indices
 
 
-def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) -> Iterator[ViewStepLog]:
+def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) -> Iterator[StepLog]:
     """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
 
     Chunks and noise depend on the seed and the step alone, so a resumed run sees what an unbroken one would have seen,
@@ -194,7 +178,7 @@ def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) ->
 
 def _steps(
     state: ViewTrainState, data: Scenes, config: ViewTrainConfig, part: tuple[int, int], forward: nn.Module
-) -> Iterator[ViewStepLog]:
+) -> Iterator[StepLog]:
     while state.step < config.steps:
         start = time.perf_counter()
         lr = config.lr * _lr_factor(state.step, config)
@@ -207,7 +191,7 @@ def _steps(
         state.optimiser.step()
         state.step += 1
         _update_average(state, config.ema)
-        yield ViewStepLog(state.step, mean_over_processes(losses), lr, time.perf_counter() - start)
+        yield StepLog(state.step, mean_over_processes(losses), lr, time.perf_counter() - start)
 
 
 def _add_gradients(

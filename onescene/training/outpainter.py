@@ -23,6 +23,7 @@ from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import latitude_channels
 from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+from onescene.training.step_log import StepLog
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,6 @@ class OutpaintState:
             if name != "step":
                 part.load_state_dict(state[name])
         self.step = int(state["step"])
-
-
-@dataclass(frozen=True)
-class OutpaintLog:
-    """What one step did.
-
-    Attributes:
-        step: Number of steps done.
-        losses: Every term of the batch, ``draft`` among them: what the uncorrected draft's L1 would be.
-        lr: Learning rate.
-        seconds: Time of the step [s].
-    """
-
-    step: int
-    losses: dict[str, float]
-    lr: float
-    seconds: float
 
 
 def new_outpaint_state(network: Outpainter, config: OutpaintTrainConfig) -> OutpaintState:
@@ -149,7 +133,7 @@ class Teacher(nn.Module):
         return [taps[i].float() for i in TAPS]
 
 
-def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTrainConfig) -> Iterator[OutpaintLog]:
+def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTrainConfig) -> Iterator[StepLog]:
     """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
 
     Raises:
@@ -165,7 +149,7 @@ def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTr
 
 def _steps(
     state: OutpaintState, source: CutSource, config: OutpaintTrainConfig, teacher: Teacher | None
-) -> Iterator[OutpaintLog]:
+) -> Iterator[StepLog]:
     device = next(state.network.parameters()).device
     while state.step < config.steps:
         start = time.perf_counter()
@@ -180,7 +164,7 @@ def _steps(
         state.step += 1
         _update_average(state, config.ema)
         losses = {name: float(value.detach()) for name, value in terms.items()}
-        yield OutpaintLog(state.step, losses, config.lr * factor, time.perf_counter() - start)
+        yield StepLog(state.step, losses, config.lr * factor, time.perf_counter() - start)
 
 
 def lr_share(step: int, config: OutpaintTrainConfig) -> float:

@@ -22,6 +22,7 @@ from onescene.training.perceptual import Perceptual, perceptual_distance
 from onescene.training.processes import mean_over_processes, rank_and_count, shared
 from onescene.training.render_loss import render_terms, true_views
 from onescene.training.scaffold_loss import PAPER_LOSS, LossWeights, scaffold_loss
+from onescene.training.step_log import StepLog
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,6 @@ class TrainState:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
-
-
-@dataclass(frozen=True)
-class StepLog:
-    """What one step did.
-
-    Attributes:
-        step: Number of steps done.
-        losses: Every loss term of the batch.
-        lr: Learning rate of the new layers.
-        seconds: Time of the step [s].
-    """
-
-    step: int
-    losses: dict[str, float]
-    lr: float
-    seconds: float
 
 
 def new_state(network: nn.Module, config: TrainConfig) -> TrainState:
