@@ -213,6 +213,25 @@ def test_folders_made_for_nothing_are_removed(tmp_path):
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+def test_a_folder_that_another_run_makes_or_takes_away_meanwhile(tmp_path, monkeypatch):
+    """Two runs of a batch share their parent folder: neither stumbles over what the other does to it."""
+    shared, mkdir, others = tmp_path / "shared", Path.mkdir, []
+
+    def interfering(path, *args, **kwargs):
+        if path == shared and not others:
+            others.append("made")
+            mkdir(path)
+        elif path == shared / "mine" and others == ["made"]:
+            others.append("taken away")
+            shared.rmdir()
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", interfering)
+    with open_workspace(shared / "mine") as folder:
+        (folder / "kept.txt").write_text("here")
+    assert others == ["made", "taken away"] and (shared / "mine" / "kept.txt").is_file()
+
+
 def test_what_a_killed_run_left_is_swept(step, tmp_path):
     with open_workspace(tmp_path / "out") as out:
         run_step(step, out)

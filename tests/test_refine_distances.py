@@ -115,12 +115,12 @@ def test_gradients_of_the_means_see_the_field():
 
 
 def test_a_scene_at_wrong_distances_is_brought_to_the_right_ones():
-    """What looks right from the origin: a wall whose halves stand 12 % too far and 12 % too near."""
+    """What looks right from the origin: a wall whose halves stand a fifth too far and too near."""
     seen, unseen = cameras(6), cameras(4)[1]
     fine = wall(0.05)
     pattern = 0.6 * torch.sin(11 * fine.means[:, :1]) * torch.sin(13 * fine.means[:, 1:2])
     true = replace(fine, sh=fine.sh + pattern[:, None])
-    wrong = torch.where(true.means[:, :1] > 0, 1.12, 1 / 1.12)
+    wrong = torch.where(true.means[:, :1] > 0, 1.2, 1 / 1.2)
     start = replace(true, means=true.means * wrong, scales=true.scales * wrong)
     views, hidden = render(true, seen).rgb.clamp(0, 1), render(true, unseen).rgb.clamp(0, 1)
     inside = (true.means[:, 0].abs() > 0.15) & (true.means[:, 0].abs() < 0.9) & (true.means[:, 1].abs() < 0.6)
@@ -131,5 +131,5 @@ def test_a_scene_at_wrong_distances_is_brought_to_the_right_ones():
         ratio = found.means[inside].norm(dim=-1) / true.means[inside].norm(dim=-1)
         errors[lr] = float(ratio.log().abs().median())
         scores[lr] = psnr(render(found, unseen).rgb, hidden)
-    assert errors[0.005] < 0.5 * errors[0.0]
-    assert scores[0.005] > scores[0.0] + 0.5
+    assert errors[0.005] < 0.25 * errors[0.0]  # measured 0.010 and 0.107
+    assert scores[0.005] > scores[0.0] + 1.5  # measured 37.0 and 33.9 dB

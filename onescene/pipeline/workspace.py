@@ -46,11 +46,16 @@ def open_workspace(out: str | Path) -> Iterator[Path]:
             if not any(p.name != "lock" for p in (out / STATE).iterdir()):  # no step was done
                 shutil.rmtree(out / STATE, ignore_errors=True)
             os.close(lock)
-        for folder in made:
-            try:
-                folder.rmdir()
-            except OSError:
-                break
+        _take_away(made)
+
+
+def _take_away(made: list[Path]) -> None:
+    """Removes folders made for nothing, the deepest first; one that holds something stays."""
+    for folder in made:
+        try:
+            folder.rmdir()
+        except OSError:
+            break
 
 
 def _make_folders(out: Path) -> list[Path]:
@@ -62,11 +67,15 @@ def _make_folders(out: Path) -> list[Path]:
     made: list[Path] = []
     try:
         for folder in reversed(missing):
-            folder.mkdir()
-            made.insert(0, folder)
+            try:
+                folder.mkdir(parents=True)  # a parent that was there may have been another run's to take away
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+            else:  # otherwise another run has made it meanwhile: it is not ours to take away
+                made.insert(0, folder)
     except OSError as error:
-        for folder in made:
-            folder.rmdir()
+        _take_away(made)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise PermissionError(f"--out cannot be written: {out} ({error.strerror})") from error
