@@ -33,7 +33,17 @@ from onescene.io import (
     save_image,
 )
 from onescene.pipeline.export import FORMATS, ExportConfig, default_target, export_scene
-from onescene.pipeline.layout import HOLES_FILE, anchor_files, cameras_file, distance_file, panorama_file, scene_file
+from onescene.pipeline.layout import (
+    HOLES_FILE,
+    anchor_files,
+    cameras_file,
+    distance_file,
+    panorama_file,
+    scaffold_file,
+    scene_file,
+)
+from onescene.pipeline.step import run_step
+from onescene.pipeline.steps.finish import page_step
 from onescene.types import Cameras
 
 FACE_PX, VIEWS, VIEW_HW, FOV_DEG = 24, 3, (20, 30), 95.0
@@ -81,6 +91,32 @@ def test_every_format_has_its_place(run_folder, format, capsys):
         return  # read below
     assert len(load_gaussians(target)) == 400
     assert not list(run_folder.glob(".*"))
+
+
+def test_view_opens_a_page_of_what_is_there_now(run_folder, tmp_path, monkeypatch, capsys):
+    out, opened = tmp_path / "out", []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+
+    def viewed() -> str:
+        capsys.readouterr()
+        assert main(["view", str(out)]) == 0
+        path = Path(capsys.readouterr().out.strip())
+        assert opened[-1] == path.resolve().as_uri()
+        return path.name
+
+    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("colmap", "*.glb", "*.html"))
+    scaffold_file(out).parent.mkdir(exist_ok=True)
+    save_gaussians(random_gaussians(30, degree=0), scaffold_file(out))
+    assert viewed() == "view.html"  # the run is not through yet
+    run_step(page_step(out), out)
+    assert viewed() == "scene.html"
+    save_gaussians(random_gaussians(77, degree=0), scene_file(out))  # the scene is fitted again
+    assert viewed() == "view.html"
+    assert '"count":77,' in (out / "view.html").read_text("utf-8")
+    assert '"count":400,' in (out / "scene.html").read_text("utf-8")
+    for folder in out.glob("[0-9][0-9]_*"):
+        shutil.rmtree(folder)
+    assert viewed() == "scene.html"  # all that is left of the run
 
 
 @pytest.mark.parametrize("axes", AXES)

@@ -74,14 +74,15 @@ def render(
 
 
 def view(folder: RunFolder) -> int:
-    """Open DIR in the browser: scene, scaffold and panorama, cameras with their pictures, keyframes; offline."""
+    """Open DIR in the browser: scene, scaffold and panorama, cameras with their pictures, keyframes; offline.
+
+    Where scene.html does not show what DIR holds now (a run not through yet, a fit made again), view.html is written.
+    """
     import webbrowser
 
-    from onescene.pipeline.export import write_page
+    from onescene.pipeline.export import current_page
 
-    page = folder / "scene.html"
-    if not page.is_file():  # a run that is not through yet: what there is
-        page = write_page(folder, folder / "view.html")
+    page = current_page(folder)
     opened = webbrowser.open(page.resolve().as_uri())
     typer.echo(page if opened else f"{page} (no browser was found: open this file in one)")
     return 0

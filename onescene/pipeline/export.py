@@ -33,7 +33,8 @@ from onescene.pipeline.layout import (
     view_name,
 )
 from onescene.pipeline.settings import RunSettings
-from onescene.pipeline.step import read_record
+from onescene.pipeline.step import is_up_to_date, read_record
+from onescene.pipeline.steps.finish import page_step
 from onescene.stages.views import ViewsConfig
 from onescene.types import Cameras
 from onescene.viewer import RunFiles, run_page
@@ -42,6 +43,7 @@ GAUSSIANS = ("ply", "compressed.ply", "spz", "splat", "sog", "glb")
 FORMATS = (*GAUSSIANS, "html", "mesh", "points", "colmap")
 _TARGETS = {"mesh": "mesh.glb", "points": "points.ply", "colmap": "colmap"}
 _OWN_AXES = ("spz", "glb", "html", "mesh", "colmap")  # the format itself says where its axes point
+_SHOWN = {"scene": scene_file, "scaffold": scaffold_file, "panorama": panorama_file, "cameras": cameras_file}
 _POINTS = {"points": 500_000, "colmap": 100_000}  # where nobody says how many
 
 
@@ -91,13 +93,30 @@ def write_page(out: Path, target: Path) -> Path:
         FileNotFoundError: no such folder, or nothing in it that a page shows.
     """
     _must_be_a_folder(out)
-    places = {"scene": scene_file, "scaffold": scaffold_file, "panorama": panorama_file, "cameras": cameras_file}
-    found = {name: path for name, place in places.items() if (path := place(out)).is_file()}
+    found = _shown(out)
     if not found.keys() - {"cameras"}:
         raise FileNotFoundError(f"nothing to show in {out}: run `onescene run PHOTO --out {out}` first")
     pictures = sorted(cameras_file(out).parent.glob("[0-9][0-9][0-9]*.png"))
     files = RunFiles(**found, images=tuple(pictures))
     return atomic_write_text(target, run_page(files, title=out.resolve().name))
+
+
+def current_page(out: Path) -> Path:
+    """A page of what lies in a run's folder now: its ``scene.html`` if that is made of it, else ``view.html``.
+
+    Raises:
+        FileNotFoundError: as :func:`write_page`.
+    """
+    page = out / "scene.html"
+    parts = _shown(out)
+    if page.is_file() and (not parts or (len(parts) == len(_SHOWN) and is_up_to_date(page_step(out), out))):
+        return page  # of this run as it is, or all that is left of one
+    return write_page(out, out / "view.html")
+
+
+def _shown(out: Path) -> dict[str, Path]:
+    """What a page shows and a run has, by the names of :class:`RunFiles`."""
+    return {name: path for name, place in _SHOWN.items() if (path := place(out)).is_file()}
 
 
 def scene_of(out: Path) -> Path:
