@@ -18,6 +18,7 @@ from torch import Tensor
 
 from onescene.data.panoramas import PackedViews
 from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_turn
+from onescene.training.decals import hang_decals
 from onescene.types import Cameras
 
 
@@ -94,13 +95,18 @@ def _views(packed: PackedViews, count: int, generator: torch.Generator) -> tuple
 
 
 def draw_sample(data: PanoramaSet, index: int, generator: torch.Generator, views: int = 0) -> Sample:
-    """One panorama turned, mirrored and coloured at random, with up to ``views`` of its displaced views."""
+    """One panorama turned, mirrored and coloured at random, with up to ``views`` of its displaced views.
+
+    Where there are none, pictures and screens are hung on its walls: the views would not show them.
+    """
     rgb, log_distance, sky = (x[0] for x in load_batch(data, [index]))
+    packed = data.views(index) if views and isinstance(data, PosedSet) else None
+    if packed is None:
+        rgb = hang_decals(rgb, log_distance, sky, generator)
     turn, colours = draw_turn(rgb.shape[-1], generator), draw_colours(rgb, generator)
     rgb = turn.panorama(colours(rgb))
     truth = {"log_distance": turn.panorama(log_distance), "sky": turn.panorama(sky)}
     seen = add_noise(draw_focus(rgb, generator), generator)
-    packed = data.views(index) if views and isinstance(data, PosedSet) else None
     if packed is None:
         return Sample(seen=seen, rgb=rgb, **truth)
     images, cameras = _views(packed, views, generator)
