@@ -10,14 +10,17 @@ import torch
 from refine_scenes import cameras, spoiled, wall
 
 from onescene.cli import main
-from onescene.geometry.cubemap import face_cameras
+from onescene.geometry.cubemap import depth_z_from_distance, face_cameras, face_directions
+from onescene.geometry.equirect import directions_from_panorama
 from onescene.io.cameras import save_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
 from onescene.io.images import load_image, save_image
 from onescene.pipeline import layout
+from onescene.pipeline.refine_settings import refine_config
 from onescene.pipeline.settings import RunSettings, settings_from
 from onescene.pipeline.step import run_step
-from onescene.pipeline.steps.scene import refine_config, scene_step
+from onescene.pipeline.steps.fit_views import depth_at_centre, views_to_fit
+from onescene.pipeline.steps.scene import scene_step
 from onescene.pipeline.workspace import STATE
 from onescene.splatting import render
 from onescene.stages import refine
@@ -103,9 +106,15 @@ def test_a_kept_fit_that_is_no_use_is_left_alone(out, damage, caplog):
 
 def test_settings_reach_the_fit():
     assert refine_config(RunSettings()) == refine.RefineConfig(steps=60, check_every=60)
-    config = refine_config(settings_from(refine_recipe="matrix-3d", refine_steps=7, seed=3))
-    assert (config.ssim_weight, config.strategy, config.steps, config.seed) == (0.0, "default", 7, 3)
-    assert refine_config(settings_from(refine_strategy="mcmc")).strategy == "mcmc"
+    config = refine_config(settings_from(refine_recipe="matrix-3d", refine_steps=300, seed=3))
+    assert (config.ssim_weight, config.strategy, config.steps, config.seed) == (0.0, "default", 300, 3)
+    for recipe, steps, looks in (("matrix-3d", 30_000, 1000), ("true-views", 500, 100), ("world-recipe", 200, 100)):
+        config = refine_config(settings_from(refine_recipe=recipe))
+        assert (config.steps, config.check_every) == (steps, looks), recipe
+    assert refine_config(settings_from(refine_strategy="mcmc", refine_steps=121)).strategy == "mcmc"
+    config = refine_config(settings_from(refine_exposure="affine", refine_distortion=True, refine_depth_weight=0.1))
+    assert (config.exposure, config.distortion, config.depth_weight) == ("affine", refine.DistortionConfig(), 0.1)
+    assert refine_config(settings_from(refine_recipe="world-recipe", refine_distortion=False)).distortion is None
     assert refine_config(settings_from(refine_recipe="matrix-3d", refine_strategy="none")).strategy == "none"
     assert refine_config(settings_from(refine_steps=0)).check_every == 1
     config = refine_config(settings_from(refine_hold_out=0.25, refine_patience=3, refine_steps=200))
@@ -136,8 +145,87 @@ def test_flags_of_the_command(capsys, tmp_path):
         (["--strategy", "best"], "refine_strategy must be one of none, default, mcmc, got 'best'"),
         (["--recipe", "soup"], "refine_recipe must be one of small, true-views, matrix-3d, world-recipe, got 'soup'"),
         (["--steps", "-1"], "refine_steps must be >= 0, got -1"),
-        (["--strategy", "mcmc", "--recipe", "small", "--steps", "3"], "no novel views"),
+        (["--exposure", "auto"], "refine_exposure must be one of none, affine, got 'auto'"),
+        (["--depth-weight", "nan"], "refine_depth_weight must be >= 0, got nan"),
+        (["--hold-out", "1"], "refine_hold_out must lie in [0, 1), got 1"),
+        (["--patience", "-1"], "refine_patience must be >= 0, got -1"),
+        (["--strategy", "mcmc"], "strategy mcmc acts every 100 steps of the first 83%: steps must be >= 121, got 60"),
+        (["--recipe", "matrix-3d", "--steps", "200"], "of the first 50%: steps must be >= 201, got 200"),
+        (["--strategy", "mcmc", "--recipe", "small", "--steps", "121", "--distortion"], "no novel views"),
     ):
         assert main(["refine", str(tmp_path), *flags]) == 2
         assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_params_file_with_values_of_another_kind(tmp_path, capsys):
+    for line, words in (
+        ("refine_steps: many", "refine_steps must be a number, got 'many'"),
+        ("refine_distortion: 1.5", "refine_distortion must be one of True, False, got 1.5"),
+        ("refine_depth_weight: true", "refine_depth_weight must be a number, got True"),
+    ):
+        (tmp_path / "p.yaml").write_text(line)
+        assert main(["refine", str(tmp_path), "--params", str(tmp_path / "p.yaml")]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_depth_at_the_centre_of_a_box():
+    """Exact on walls, unknown where a near pillar's edge is mixed with what stands behind it."""
+
+    def box(ways: torch.Tensor) -> torch.Tensor:
+        return (torch.tensor([1.0, 0.5, 2.0]) / ways.abs().clamp_min(1e-9)).amin(-1)
+
+    distance, cameras_ = box(directions_from_panorama((128, 256))), face_cameras(96, 95.0)
+    exact = depth_z_from_distance(box(face_directions(96, 95.0)), 95.0)
+    found = depth_at_centre(distance, cameras_)
+    assert not found.isnan().any()
+    torch.testing.assert_close(found, exact, rtol=0.02, atol=0)
+    distance[:, 120:136] = 0.4  # straight ahead, as wide as 22.5 degrees
+    pillar = depth_at_centre(distance, cameras_)
+    unknown = pillar.isnan()
+    assert unknown[0, :, :48].any(1).all() and unknown[0, :, 48:].any(1).all()  # both edges, in every row
+    assert unknown[0].float().mean() < 0.05 and not unknown[0, :, 42:54].any() and not unknown[2].any()
+
+
+def test_views_to_fit_are_anchors_or_crops(out):
+    read = {"panorama": layout.panorama_file(out)}
+    anchors = torch.stack([load_image(path) for path in layout.anchor_files(out).values()])
+    distance = torch.full((32, 64), 2.0)
+    alpha = torch.ones(3, 48, 64)
+    alpha[0, :10] = 0.2
+    novel = (torch.zeros(3, 3, 48, 64), alpha, torch.full((3, 48, 64), 2.0), cameras(3))
+    views = views_to_fit(SETTINGS, read, anchors, distance, novel)
+    assert views["views_rgb"][0] is anchors and [len(group) for group in views["cameras"]] == [6, 3]
+    assert views["extras"].depth_z[1].isnan().sum() == 640  # holes: their depth is a guess
+    assert views["extras"].may_judge == [False] * 6 + [True] * 3
+    (out / layout.PANORAMA).mkdir()
+    save_image(torch.linspace(0, 1, 128).expand(3, 64, 128), read["panorama"])  # grey tells longitude
+    views = views_to_fit(replace(SETTINGS, refine_recipe="matrix-3d"), read, anchors, distance, novel)
+    crops, at_centre = views["views_rgb"][0], views["cameras"][0]
+    assert crops.shape == (12, 3, 24, 24) and len(at_centre) == 12
+    middle = at_centre.world_from_cam[:, :3, 2]
+    wanted = torch.atan2(middle[:, 0], middle[:, 2]) / (2 * torch.pi) + 0.5
+    level = (middle[:, 1].abs() < 0.9) & ((wanted - 0.5).abs() < 0.3)  # away from the poles and the back
+    assert level.sum() >= 4
+    torch.testing.assert_close(crops[level, 0, 11:13, 11:13].mean((1, 2)), wanted[level], atol=0.02, rtol=0)
+    assert len(refine.list_views(**views)) == 15
+
+
+def test_every_option_changes_the_scene(out):
+    """Each reaches the fit through the step: what comes out differs from what comes out without it."""
+    (out / layout.PANORAMA).mkdir()
+    save_image(torch.rand(3, 64, 128, generator=torch.Generator().manual_seed(0)), layout.panorama_file(out))
+    distance = np.load(layout.distance_file(out))
+    np.save(layout.distance_file(out), distance * 1.3)  # the depth that is asked for is another than the start's
+    plain = replace(SETTINGS, refine_steps=8)
+    run_step(scene_step(out, 3, plain), out)
+    before = fitted(out)
+    for option in ({"refine_exposure": "affine"}, {"refine_distortion": True}, {"refine_depth_weight": 1.0}):
+        run_step(scene_step(out, 3, replace(plain, **option)), out)
+        assert not torch.equal(fitted(out), before), option
+    crops = {"refine_recipe": "matrix-3d", "refine_strategy": "none"}
+    run_step(scene_step(out, 3, replace(plain, **crops)), out)
+    cropped = fitted(out)
+    save_image(torch.zeros(3, 64, 128), layout.panorama_file(out))
+    facts = run_step(scene_step(out, 3, replace(plain, **crops)), out).facts
+    assert not torch.equal(fitted(out), cropped) and facts["steps"] == 8

@@ -150,12 +150,27 @@ def views(
 def refine(
     ctx: typer.Context,
     folder: RunFolder,
-    steps: Annotated[int | None, typer.Option(help="Steps of the fit, one view each.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the fit, one view each; else the recipe's: 60, 500, 30000, 200.")
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Rates and losses by name: small, true-views, matrix-3d, world-recipe.")
+        str | None, typer.Option(help="Steps, rates and losses by name: small, true-views, matrix-3d, world-recipe.")
     ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="Which Gaussians come and go: none, default (3DGS) or mcmc; else the recipe's.")
+    ] = None,
+    exposure: Annotated[
+        str | None, typer.Option(help="Colours matched per view: none or affine; else the recipe's.")
+    ] = None,
+    distortion: Annotated[
+        bool | None, typer.Option(help="Let each view bend a little (WorldRecipe); else the recipe's.")
+    ] = None,
+    depth_weight: Annotated[
+        float | None, typer.Option(help="Of the scaffold's depth in the loss, on disparities; else the recipe's (0).")
+    ] = None,
+    hold_out: Annotated[float | None, typer.Option(help="Share of the novel views that only judge, in [0, 1).")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Looks (ten in all) without progress after which the fit ends; 0: never.")
     ] = None,
     params: Params = None,
     seed: Seed = None,
@@ -166,6 +181,8 @@ def refine(
     """
     _must_be_a_run(folder)
     flags = {"refine_steps": steps, "refine_recipe": recipe, "refine_strategy": strategy}
+    flags |= {"refine_exposure": exposure, "refine_distortion": distortion, "refine_depth_weight": depth_weight}
+    flags |= {"refine_hold_out": hold_out, "refine_patience": patience}
     _run(ctx, folder, _settings("small", params, seed=seed, **flags), ("05_scene",))
     typer.echo(folder / "05_scene" / "gaussians.ply")
     return 0

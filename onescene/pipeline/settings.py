@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from onescene.geometry.trajectories import check_trajectory
 from onescene.pipeline.parameters import check_params, read_params
+from onescene.pipeline.refine_settings import check_refine_settings
 from onescene.pipeline.view_settings import check_view_settings
 from onescene.stages.panorama_methods import method_named, options_from
-from onescene.stages.refine.config import RECIPES, Strategy
 from onescene.stages.scaffold import SOURCES
 
 PRESETS = ("small", "paper")
 _LEAST = {
     **{"panorama_height": 64, "face_px": 16, "turns": 1, "frames": 1, "fps": 1, "seed": 0},
-    **{"refine_steps": 0, "refine_views": 1, "refine_patience": 0},
+    **{"refine_views": 1, "refine_patience": 0},
 }
 
 
@@ -51,9 +51,12 @@ class RunSettings:
     view_sampling: str = "trained"  # the adapters' mask: of the training, or the release's sampler's (released)
     view_steps: int | None = None  # of sampling; None = as the weights were made for
     refine_views: int = 8  # views that the scene is fitted to, beside the anchors
-    refine_steps: int = 60
+    refine_steps: int | None = None  # None = the recipe's: 60 with small
     refine_recipe: str = "small"  # learning rates, loss and more, by name: onescene.stages.refine.RECIPES
     refine_strategy: str | None = None  # none, default or mcmc: which Gaussians come and go; None = the recipe's
+    refine_exposure: str | None = None  # none or affine: colours of each view are matched; None = the recipe's
+    refine_distortion: bool | None = None  # whether each view may bend a little; None = the recipe's
+    refine_depth_weight: float | None = None  # of the scaffold's depth in the loss; None = the recipe's
     refine_hold_out: float = 0.0  # share of those views (not of the anchors) that only judge the fit, in [0, 1)
     refine_patience: int = 0  # looks (ten in all) without progress after which the fit ends; 0 = it goes through
     fps: int = 12  # of the film
@@ -134,18 +137,9 @@ def check_settings(settings: RunSettings) -> None:
         from onescene.models.scaffolds import identify_scaffold
 
         identify_scaffold(settings.scaffold_weights)
-    _must_be_one_of("recipe", settings.refine_recipe, tuple(RECIPES))
-    if settings.refine_strategy is not None:
-        _must_be_one_of("strategy", settings.refine_strategy, get_args(Strategy))
-    if not 0 <= settings.refine_hold_out < 1:
-        raise ValueError(f"refine_hold_out must lie in [0, 1), got {settings.refine_hold_out:g}")
+    check_refine_settings(settings)
     if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
         raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")
-
-
-def _must_be_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"refine_{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _flag(name: str) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from onescene.geometry.cubemap import face_cameras
 from onescene.io.atomic import atomic_path
 from onescene.io.cameras import load_cameras
 from onescene.io.gaussians import load_gaussians, save_gaussians
@@ -27,17 +26,18 @@ from onescene.pipeline.layout import (
     anchor_files,
     cameras_file,
     distance_file,
+    panorama_file,
     scaffold_file,
     view_name,
 )
+from onescene.pipeline.refine_settings import CROPPED, refine_config
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext, made_from
+from onescene.pipeline.steps.fit_views import views_to_fit
 from onescene.pipeline.workspace import STATE
 from onescene.stages import refine
 from onescene.stages.sheet import backing_sheet
 from onescene.types import Gaussians
-
-LOOKS = 10  # how often a fit that may end early is looked at
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
     cameras, holes = cameras_file(out), cameras_file(out).with_name(HOLES_FILE)
     inputs = {"gaussians": scaffold_file(out), "cameras": cameras, "holes": holes, **anchor_files(out), **pictures}
     inputs["distance"] = distance_file(out)
+    if settings.refine_recipe in CROPPED:
+        inputs["panorama"] = panorama_file(out)
 
     def make(context: StepContext) -> dict[str, Any]:
         read = context.inputs
@@ -72,10 +74,8 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         anchors = torch.stack([load_image(read[face]) for face in anchor_files(out)])
         distance = torch.from_numpy(np.load(read["distance"]))
         whole = Gaussians.cat([whole, backing_sheet(anchors, distance, settings.anchor_fov_deg)])
-        at_centre = face_cameras(anchors.shape[-1], settings.anchor_fov_deg)
+        views = views_to_fit(settings, read, anchors, distance, (rgb, alpha, depth_z, seen))
         kept = _kept_fit(out, digest_of_value(made_from(step)))
-        extras = refine.Supervision(may_judge=[False] * len(anchors) + [True] * len(rgb))
-        views = {"views_rgb": [anchors, rgb], "cameras": [at_centre, seen], "extras": extras}
         fitted = _fitted(whole, views, refine_config(settings), kept, context)
         save_gaussians(fitted.gaussians, context.folder / "gaussians.ply")
         kept.unlink(missing_ok=True)
@@ -96,20 +96,6 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         code=(__name__,),
     )
     return step
-
-
-def refine_config(settings: RunSettings) -> refine.RefineConfig:
-    """The fit that the settings ask for: a recipe, and what is set beside it."""
-    steps, patience = settings.refine_steps, settings.refine_patience
-    config = replace(
-        refine.RECIPES[settings.refine_recipe],
-        steps=steps,
-        seed=settings.seed,
-        hold_out=settings.refine_hold_out,
-        patience=patience,
-        check_every=max(1, steps // LOOKS if patience else steps),
-    )
-    return config if settings.refine_strategy is None else replace(config, strategy=settings.refine_strategy)
 
 
 def _kept_fit(out: Path, key: str) -> Path:

@@ -68,7 +68,7 @@ class RefineConfig:
     views and 60 steps they reach 30.0 dB on views not fitted to, 3DGS's rates 27.9 dB, from a start of 25.6 dB.
     """
 
-    steps: int = 200  # one view each
+    steps: int = 60  # one view each
     lr_means: float = 0.05  # in sizes (mean scale) of each Gaussian, so that near and far ones move alike
     lr_distance: float = 0.0  # of log distances from the origin, in one smooth field for all; 0 = there is none
     lr_quats: float = 5e-3
@@ -108,7 +108,7 @@ MATRIX_3D = RefineConfig(
     **{"lr_quats": 1e-3, "lr_scales": 5e-3, "lr_opacities": 0.05, "lr_sh": 2.5e-3, "lr_final": 0.01},
 )
 # WorldRecipe: 3DGS whose views may bend a little, so that generated views which disagree do not blur the scene.
-WORLD_RECIPE = RefineConfig(distortion=DistortionConfig())
+WORLD_RECIPE = RefineConfig(steps=200, distortion=DistortionConfig())
 RECIPES = {"small": SMALL, "true-views": TRUE_VIEWS, "matrix-3d": MATRIX_3D, "world-recipe": WORLD_RECIPE}
 
 
@@ -126,5 +126,22 @@ def check_config(config: RefineConfig) -> None:
     if not 0 <= config.hold_out < 1:
         raise ValueError(f"hold_out must lie in [0, 1), got {config.hold_out}")
     for name in ("depth_weight", "lr_distance", "patience", "ssim_weight"):
-        if getattr(config, name) < 0:
+        if not getattr(config, name) >= 0:
             raise ValueError(f"{name} must be >= 0, got {getattr(config, name)}")
+    _check_strategy(config)
+
+
+def _check_strategy(config: RefineConfig) -> None:
+    """Refuses a strategy whose first time to act lies beyond its last step: Gaussians would stay as they are."""
+    if config.strategy == "none" or config.steps == 0:
+        return
+    strategy = config.default if config.strategy == "default" else config.mcmc
+    if strategy.refine_every < 1:
+        raise ValueError(f"refine_every must be >= 1, got {strategy.refine_every}")
+    first = (int(strategy.refine_start * config.steps) // strategy.refine_every + 1) * strategy.refine_every
+    if first >= strategy.refine_stop * config.steps:
+        least = int(strategy.refine_every / strategy.refine_stop) + 1
+        raise ValueError(
+            f"strategy {config.strategy} acts every {strategy.refine_every} steps of the first "
+            f"{strategy.refine_stop:.0%}: steps must be >= {least}, got {config.steps}"
+        )
