@@ -252,7 +252,7 @@ def test_live_mode_gives_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frame[1]["srcdoc"] == scene_html(gaussians, title="<a>")
     assert 'id="panorama"' in Elements(show_panorama(torch.rand(3, 8, 16)).data).tags[1][1]["srcdoc"]
     widget = SceneWidget(gaussians, start_camera=camera((1.0, 0, 0)))
-    assert widget.comm is not None and widget.meta["chunk_bytes"] == [len(widget.data)]
+    assert widget.comm is not None and widget.meta["chunk_bytes"] == {"scene": [len(widget.data)]}
     torch.testing.assert_close(widget.camera.world_from_cam[0, :3, 3], torch.tensor([1.0, 0, 0]))
     moved = camera((0.5, -0.25, 2.0), yaw=0.7)
     widget.camera = moved

@@ -6,11 +6,11 @@ import pytest
 import torch
 from browser import Browser
 from viewer_bridge import HW, Bridge
-from viewer_scenes import GREEN, RED, blobs, camera, needs_browser, random_gaussians
+from viewer_scenes import BLUE, GREEN, RED, YELLOW, blobs, camera, needs_browser, plain, png, random_gaussians
 
 from onescene.splatting import render
 from onescene.types import Cameras
-from onescene.viewer import SceneWidget
+from onescene.viewer import Besides, SceneWidget
 from onescene.viewer.cameras_json import json_from_cameras
 from onescene.viewer.widget import reframed
 
@@ -104,6 +104,37 @@ def test_a_drag_is_rendered_in_python(bridge) -> None:
     assert (first - b.picture()).abs().mean() > 0.01
     b.browser.press("KeyN", "n")
     b.wait("document.querySelector('.os-remote').hidden")
+
+
+@needs_browser
+def test_layers_and_pictures_are_there_as_on_a_page(bridge) -> None:
+    """Scene, scaffold and panorama differ in colour; what Python renders is the layer that is shown."""
+    middle = (HW[0] // 2, HW[1] // 2)
+    walk = Cameras.cat([camera((0, 0, 0.1 * k), hw=HW) for k in range(3)])
+    scaffold, sky = blobs([(0, 0, 3.0)], [GREEN], scale=1.0, opacity=1.0), png(plain(BLUE, (64, 128)))
+    besides = Besides(panorama_png=sky, scaffold=scaffold, images=[plain(YELLOW, (90, 160))] * 3)
+    b = bridge(blobs([(0, 0, 3.0)], [RED], scale=1.0, opacity=1.0), cameras=walk, besides=besides)
+    viewer = "document.querySelector('.onescene')"
+    assert b.browser.evaluate(f"[...{viewer}.querySelectorAll('.os-layers button')].map((b) => b.textContent)") == [
+        "Panorama",
+        "Scaffold",
+        "Scene",
+    ]
+    b.browser.press("KeyN", "n")  # rendered in Python
+    for code, key, channel in (("Digit2", "2", 1), ("Digit3", "3", 0)):
+        b.browser.press(code, key)
+        b.wait("!document.querySelector('.os-remote').hidden")
+        b.wait(lambda channel=channel: b.picture()[:, *middle].argmax() == channel)
+        assert b.picture()[channel, *middle] > 0.9
+    b.browser.press("Digit1", "1")
+    b.wait("document.querySelector('.os-remote').hidden")  # the panorama needs no rendering
+    b.browser.press("KeyN", "n")
+    b.wait("document.querySelector('.os-layers button[aria-pressed=true]').textContent === 'Scene'")
+    b.browser.press("KeyN", "n")
+    b.browser.press("KeyV", "v")
+    b.wait("document.querySelector('.os-tools button[aria-pressed=true]')")
+    with pytest.raises(ValueError, match="one picture per camera, got 3 for 0 cameras"):
+        SceneWidget(scaffold, besides=besides)
 
 
 @needs_browser

@@ -47,7 +47,7 @@ class Bridge:
 
     def __init__(self, browser: Browser, widget: SceneWidget, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.browser, self.widget, self.pictures = browser, widget, 0
-        state = {**widget.get_state(["camera", "path", "keyframes", "meta"])}
+        state = {**widget.get_state(["camera", "path", "keyframes", "images", "meta"])}
         state["data"] = base64.b64encode(widget.data).decode()
         esm = widget._esm.replace("export default", "const widget =")
         values = {"CSS": widget._css, "ESM": esm, "STATE": json.dumps(state)}

@@ -131,21 +131,34 @@ def scene_html(
     if besides.scaffold is not None:
         packed["scaffold"] = pack(thin(besides.scaffold, max_gaussians, centre), centre)
     meta = scene_meta(packed["scene"], cameras, start_camera, title)
+    more, images = meta_besides(besides, packed, cameras)
+    chunks = {
+        f"{name}-{k}": base64.b64encode(chunk).decode("ascii")
+        for name, scene in packed.items()
+        for k, chunk in enumerate(scene.chunks)
+    }
+    return page(title, "scene", SCENE_SCRIPTS, {"meta": script_json(meta | more), **images}, chunks)
+
+
+def meta_besides(
+    besides: Besides, packed: Mapping[str, PackedScene], cameras: Cameras | None
+) -> tuple[dict, dict[str, str]]:
+    """What the viewer has to know of what can be shown besides the scene, and the pictures among it as URLs.
+
+    Raises:
+        ValueError: an image that is neither PNG nor JPEG, another number of pictures than of cameras.
+    """
+    meta: dict = {}
+    images: dict[str, str] = {}
     if "scaffold" in packed:
         meta["scaffold"] = {"count": packed["scaffold"].count, "chunks": len(packed["scaffold"].chunks)}
-    images = {}
     if besides.panorama_png is not None:
         images["panorama"] = data_url(besides.panorama_png)
     if len(besides.images):
         sheet = _sheet_of(besides.images, cameras)
         meta["sheet"] = {"columns": sheet.columns, "rows": sheet.rows}
         images["sheet"] = data_url(sheet.jpeg)
-    chunks = {
-        f"{name}-{k}": base64.b64encode(chunk).decode("ascii")
-        for name, scene in packed.items()
-        for k, chunk in enumerate(scene.chunks)
-    }
-    return page(title, "scene", SCENE_SCRIPTS, {"meta": script_json(meta), **images}, chunks)
+    return meta, images
 
 
 def page(

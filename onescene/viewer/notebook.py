@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.types import Cameras, Gaussians
-from onescene.viewer.html import scene_html
+from onescene.viewer.html import Besides, scene_html
 from onescene.viewer.panorama import check_panorama, panorama_html
 from onescene.viewer.pictures import jpeg_bytes
 
@@ -92,6 +92,7 @@ def show_scene(
     start_camera: Cameras | None = None,
     title: str = "",
     max_gaussians: int | None = 400_000,
+    besides: Besides | None = None,
 ) -> HTML | Image:
     """The scene in a notebook: to walk through when someone is watching, else a still from the start camera.
 
@@ -102,14 +103,18 @@ def show_scene(
         start_camera: Where the view starts; default: the origin, looking along z.
         title: Shown over the picture.
         max_gaussians: Thins larger scenes, because the notebook carries them (17 to 20 bytes each).
+        besides: Panorama and scaffold that the person can switch to, and the pictures of the cameras.
+
+    Raises:
+        ValueError: as :func:`onescene.viewer.scene_html`.
     """
     if not is_interactive():
         width = min(STILL_WIDTH_PX, round(height_px * 16 / 9))
         hw = (max(1, round(width * 9 / 16)), width)
         camera = default_camera(hw) if start_camera is None else start_camera[0]
         return Image(data=still_jpeg(gaussians, camera), format="jpeg", alt=title or "The scene from its start")
-    page = scene_html(gaussians, cameras=cameras, start_camera=start_camera, title=title, max_gaussians=max_gaussians)
-    return _frame(page, height_px)
+    shown = {"cameras": cameras, "start_camera": start_camera, "title": title, "besides": besides}
+    return _frame(scene_html(gaussians, max_gaussians=max_gaussians, **shown), height_px)
 
 
 def show_panorama(panorama: Float[Tensor, "3 height width"], height_px: int = 360, *, title: str = "") -> HTML | Image:

@@ -10,7 +10,7 @@ import traitlets
 
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
-from onescene.viewer.html import SCENE_SCRIPTS, bundle, look_from, read_asset, scene_meta
+from onescene.viewer.html import SCENE_SCRIPTS, Besides, bundle, look_from, meta_besides, read_asset, scene_meta
 from onescene.viewer.notebook import default_camera, is_interactive, render_still, still_jpeg
 from onescene.viewer.packing import pack, thin
 from onescene.viewer.pictures import jpeg_bytes
@@ -41,9 +41,12 @@ class SceneWidget(anywidget.AnyWidget):
     calls a handler on every change (at most ten times a second). ``widget.render()`` renders it here, on the
     processor; the key N makes the browser show such renders while the person drags.
 
-    ``widget.path`` (:class:`Cameras` or None) is the trajectory that the view plays; ``widget.keyframes`` are the
-    keyframes that the person has set, as the dict that
+    ``widget.path`` (:class:`Cameras` or None) is the trajectory that the view plays, None the one that it was made
+    with; ``widget.keyframes`` are the keyframes that the person has set, as the dict that
     :func:`onescene.viewer.keyframes.keyframes_from_json` reads.
+
+    As on a run's page, the keys 1, 2 and 3 change between panorama, scaffold and scene, and V shows the cameras with
+    their pictures, where the widget was given them (``besides``).
 
     Where no one is watching (see :func:`onescene.viewer.notebook.is_interactive`) nothing is sent to a browser and the
     widget displays as a still picture from its camera.
@@ -60,7 +63,8 @@ class SceneWidget(anywidget.AnyWidget):
         sync=True, to_json=_to_json, from_json=_from_json
     )
     keyframes = traitlets.Dict(help="Keyframes, as their JSON").tag(sync=True)
-    data = traitlets.Bytes(help="Deflated chunks, one after the other").tag(sync=True)
+    data = traitlets.Bytes(help="Deflated chunks, one after the other: the scene's, the scaffold's").tag(sync=True)
+    images = traitlets.Dict(help="The panorama and the sheet of the cameras' pictures, as data URLs").tag(sync=True)
     meta = traitlets.Dict(help="Count, sizes of the chunks, height").tag(sync=True)
 
     def __init__(
@@ -72,6 +76,7 @@ class SceneWidget(anywidget.AnyWidget):
         title: str = "",
         height_px: int = 480,
         max_gaussians: int | None = None,
+        besides: Besides | None = None,
     ) -> None:
         """Packs the scene for the browser.
 
@@ -81,23 +86,34 @@ class SceneWidget(anywidget.AnyWidget):
             start_camera: Where the view starts; default: the origin, looking along z.
             title: Shown over the picture.
             height_px: Height of the view [pixels].
-            max_gaussians: Thins larger scenes to this many.
+            max_gaussians: Thins a larger scene, and a larger scaffold, to this many.
+            besides: Panorama and scaffold that the person can switch to, and the pictures of the cameras.
 
         Raises:
-            ValueError: no Gaussians, NaN or inf in them, ``max_gaussians`` below 1.
+            ValueError: no Gaussians, NaN or inf in them, ``max_gaussians`` below 1, an image that is neither PNG nor
+                JPEG, another number of pictures than of cameras.
         """
         self._live = is_interactive()
-        centre = look_from(start_camera)
-        self._gaussians = thin(gaussians, max_gaussians, centre)
+        besides, centre = besides or Besides(), look_from(start_camera)
+        self._layers = {"scene": thin(gaussians, max_gaussians, centre)}
+        if besides.scaffold is not None:
+            self._layers["scaffold"] = thin(besides.scaffold, max_gaussians, centre)
         camera = default_camera(STILL_HW) if start_camera is None else start_camera[0]
         state: dict[str, Any] = {"camera": camera, "path": cameras}
         if self._live:
-            packed = pack(self._gaussians, centre)
-            meta = scene_meta(packed, None, start_camera, title)
-            meta |= {"chunk_bytes": [len(chunk) for chunk in packed.chunks], "height_px": int(height_px)}
-            state |= {"data": b"".join(packed.chunks), "meta": meta}
+            packed = {name: pack(layer, centre) for name, layer in self._layers.items()}
+            more, images = meta_besides(besides, packed, cameras)
+            sizes = {name: [len(chunk) for chunk in layer.chunks] for name, layer in packed.items()}
+            meta = scene_meta(packed["scene"], cameras, start_camera, title) | more
+            meta |= {"chunk_bytes": sizes, "height_px": int(height_px)}
+            data = b"".join(chunk for layer in packed.values() for chunk in layer.chunks)
+            state |= {"data": data, "images": images, "meta": meta}
         super().__init__(**state)
         self.on_msg(self._answer)
+
+    @property
+    def _gaussians(self) -> Gaussians:
+        return self._layers["scene"]
 
     def open(self) -> None:
         """Tells the browser about the widget, if there is one; otherwise no state is stored in the notebook."""
@@ -128,7 +144,8 @@ class SceneWidget(anywidget.AnyWidget):
         if message.get("kind") != "render":
             return
         resting = bool(message.get("resting"))
-        output = render_still(self._gaussians, cameras_from_json(message["camera"]), "numba")
+        layer = self._layers.get(message.get("layer"), self._gaussians)
+        output = render_still(layer, cameras_from_json(message["camera"]), "numba")
         quality = RESTING_QUALITY if resting else MOVING_QUALITY
         picture = jpeg_bytes(output.rgb[0], quality=quality, optimize=resting)
         self.send({"kind": "picture", "resting": resting}, buffers=[picture])

@@ -92,7 +92,9 @@ export class SceneViewer {
 
   // ---- what is shown
   async show(name) {
+    if (this.remote?.on && name === "panorama") this.toggleRemote(); // Python renders Gaussians
     const showing = this.layers.show(name);
+    this.remote?.want(this.cameraJSON());
     this.overlay.markLayer(this.layers.shown);
     await showing.catch((error) => this.fail(error));
   }
@@ -113,6 +115,7 @@ export class SceneViewer {
   }
 
   toggleRemote() {
+    if (!this.remote.on && this.layers.shown === "panorama") this.show(this.layers.before ?? "scene");
     this.remote.toggle(this.cameraJSON());
     this.overlay.mark("remote", this.remote.on);
     this.overlay.hint(this.remote.on ? "Rendered in Python, on the processor" : "Rendered here");

@@ -41,17 +41,18 @@ export function renderWidget({ model, el }) {
   };
   function mount() {
     viewer?.close();
-    const meta = model.get("meta"), data = model.get("data");
+    const meta = model.get("meta"), data = model.get("data"), { panorama, sheet } = model.get("images"), sizes = meta.chunk_bytes;
     Object.assign(root.style, { height: `${meta.height_px}px`, borderRadius: "8px" });
     viewer = new SceneViewer(root, {
-      meta,
-      chunk: async (k) => {
-        const first = meta.chunk_bytes.slice(0, k).reduce((sum, size) => sum + size, 0);
-        return new Uint8Array(data.buffer, data.byteOffset + first, meta.chunk_bytes[k]).slice();
+      meta, panorama, sheet,
+      chunk: async (k, layer) => { // those of the scene come first
+        const before = [...(layer === "scene" ? [] : sizes.scene), ...sizes[layer].slice(0, k)];
+        const first = before.reduce((sum, size) => sum + size, 0);
+        return new Uint8Array(data.buffer, data.byteOffset + first, sizes[layer][k]).slice();
       },
       onCamera: (json) => tell("camera", json),
       onKeyframes: (json) => tell("keyframes", json),
-      ask: (camera, resting) => model.send({ kind: "render", camera, resting }),
+      ask: (camera, resting) => model.send({ kind: "render", camera, resting, layer: viewer.layers.shown }),
     });
     followPath();
     followKeyframes();
