@@ -394,3 +394,25 @@ def test_ground_is_textured_only_where_the_photo_shows_some():
     assert not ground_texture(
         np.repeat(0.5 * low[..., None], 3, axis=2).astype(np.float32), low, np.random.default_rng(1)
     ).any()
+
+
+def test_ground_below_a_level_photo_is_as_strong_and_as_fine_as_its_lowest_rows():
+    """A phone's photo ends 24 degrees below the horizon: what lies nearer has to be made up, at the same scale."""
+
+    def made(waves_per_height):
+        height, width = 256, 512
+        lon = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+        depression = ((np.arange(height)[:, None] + 0.5) / height - 0.5) * np.pi
+        reach = 1 / np.tan(np.maximum(depression, 0.03))
+        x, z = reach * np.sin(lon), reach * np.cos(lon)
+        axes = np.deg2rad(np.arange(0, 180, 15))
+        waves = sum(np.sin(2 * np.pi * waves_per_height * (x * np.cos(a) + z * np.sin(a)) + 9 * a) for a in axes)
+        mask = (np.abs(lon) < 0.55) & (np.abs(depression) < np.deg2rad(24))
+        placed = (0.5 + 0.02 * waves[..., None] / waves[mask].std() * np.ones(3)) * mask[..., None]
+        return ground_texture(placed.astype(np.float32), mask, np.random.default_rng(0))[depression[:, 0] > 0.7, :, 0]
+
+    coarse, fine = made(3.0), made(7.0)
+    for texture in (coarse, fine):
+        assert 0.005 < texture.std() < 0.03
+    across = [np.abs(np.diff(t[: len(t) // 2], axis=1)).mean() / t[: len(t) // 2].std() for t in (coarse, fine)]
+    assert across[1] > 1.4 * across[0]

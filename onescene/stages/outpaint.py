@@ -23,13 +23,13 @@ from onescene.stages.ground import ground_texture, smoothstep
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 
-# Chosen by eye on crops of an interior, a forest and a seaside panorama.
+# Chosen by eye on crops of panoramas; the blur also by ST-LPIPS and Frechet distance to twelve of them: least is best.
 TOURS = 1500  # random tours to choose from
 MIN_RUN = 0.3  # a tour runs over at least this share of half the photo before it turns
 UNIQUE_WEIGHT, REPEAT_WEIGHT, TURN_WEIGHT, STRETCH_WEIGHT, BACK_WEIGHT = 2.0, 0.4, 0.3, 0.5, 0.5
-BLUR_DEG_PER_DEG = 0.012  # standard deviation of the blur per degree of distance from the photo
+BLUR_DEG_PER_DEG = 0.002  # standard deviation of the blur per degree of distance from the photo
 BLUR_FREE_DEG = 3.0  # no blur closer than this
-RISE_BLUR = 0.3  # the same for what is mirrored upwards and downwards
+RISE_BLUR = 0.1  # the same for what is mirrored upwards and downwards
 RISE_DEG, FALL_DEG = 5.0, 9.0  # mirrored structure fades into the cap over this height, above and below
 RIM_DEG = 5.0  # height of the band whose colours a cap takes
 POLE_DEG = 45.0  # from the rim to where a cap has one colour
