@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
+import subprocess
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from jaxtyping import TypeCheckError
 from torch.testing import assert_close
 
 from onescene.geometry.rotations import matrix_from_quaternion
-from onescene.splatting import gsplat_backend, numba_compile, render, render_panorama
+from onescene.splatting import gsplat_backend, numba_cache, render, render_panorama
 from onescene.splatting.projection import project_gaussians
 from onescene.splatting.render import _log_choice, choose_backend
 from onescene.splatting.sh import sh_basis, sh_colours
@@ -508,26 +510,36 @@ def test_gsplat_agrees_with_the_twin():
 def test_the_cache_goes_where_it_can(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    find = numba_compile.cache_folder.__wrapped__
+    find = numba_cache.cache_folder.__wrapped__
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert find().is_relative_to(tmp_path / "b")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "a"))
     assert find().is_relative_to(tmp_path / "a")
+    find().chmod(0o777)  # where anybody may write, anybody's code would be run
+    assert find().is_relative_to(tmp_path / "b")
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(name, str(blocked / "c"))
-    monkeypatch.setattr(numba_compile.tempfile, "gettempdir", lambda: str(blocked))
+    monkeypatch.setattr(numba_cache.tempfile, "gettempdir", lambda: str(blocked))
     assert find() is None
 
 
-def test_the_first_call_says_that_it_compiles(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(numba_compile, "cache_folder", lambda: tmp_path)
-    numba_compile.announce_compilation.__wrapped__()
-    assert "compiling the CPU renderer" in caplog.text
-    caplog.clear()
-    (tmp_path / "kernel.nbi").touch()
-    numba_compile.announce_compilation.__wrapped__()
-    assert not caplog.text
+@pytest.mark.skipif(numba_cache.cache_folder() is None, reason="no folder for compiled kernels")
+def test_another_process_renders_the_same_bits_from_the_cache_without_numba(tmp_path):
+    gaussians, cameras = cloud(500, 1), camera()
+    image = render(gaussians, cameras, "numba").rgb
+    expected = [image, *gradients(gaussians, cameras, "numba").values()]  # compiled now, if not before
+    torch.save((gaussians, cameras, expected), tmp_path / "expected.pt")
+    code = f"""
+import sys, torch
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_splatting import gradients, render
+gaussians, cameras, expected = torch.load({str(tmp_path / "expected.pt")!r}, weights_only=False)
+found = [render(gaussians, cameras, "numba").rgb, *gradients(gaussians, cameras, "numba").values()]
+assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+assert "numba" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 # --- panorama ---------------------------------------------------------------------------------------------------------

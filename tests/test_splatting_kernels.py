@@ -1,16 +1,17 @@
-"""What the Numba kernels take for granted: the rows that an ellipse is said to touch are those with pixels in it."""
+"""How the Numba kernels are compiled, called and kept, and what they take for granted of ellipses."""
 
 from __future__ import annotations
 
 import gc
+import hashlib
 
 import numba
 import numpy as np
 import pytest
 
-from onescene.splatting import numba_blend, numba_project, numba_vectors
+from onescene.splatting import numba_blend, numba_build, numba_cache, numba_compile, numba_project, numba_vectors
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
 from onescene.splatting.projection import ALPHA_MIN, BLUR_PX2
 
 # what only kernels call has no way in from Python: these are kernels that call it
@@ -100,15 +101,119 @@ def test_sums_in_registers_are_sums():
     assert np.isnan(rows[[0, 2]]).all()
 
 
+# --- how kernels are compiled, called and kept ------------------------------------------------------------------------
+
+new_table = numba_vectors.on_stack((3, 5), np.int64)
+
+
+@helper
+def product(a, b):
+    return a * b
+
+
+def scale(first, last, arrays, factors):
+    """arrays[1][i] = arrays[0][i] times both factors, through a table of this kernel's own."""
+    source, target = arrays
+    for i in range(first, last):
+        table = new_table()
+        for k in range(15):
+            table[k // 5, k % 5] = k * i
+        if table[2, 4] != 14 * i:
+            raise ValueError
+        target[i] = product(source[i], product(factors[0], factors[1]))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba_cache, "cache_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kernel_works_on_the_entries_it_is_told(folder, dtype):
+    source, target, factors = np.arange(6, dtype=dtype), np.zeros(6, dtype), np.array([3, 0.5], dtype)
+    scaled = kernel(scale).bind((source, target), factors)
+    scaled(1, 3)
+    scaled(4, 5)
+    np.testing.assert_array_equal(target, [0, 1.5, 3, 0, 6, 0])
+
+
+def test_a_kernel_is_compiled_once_per_kind_of_arrays(folder, monkeypatch):
+    compiled = []
+    make = numba_build.machine_code
+    monkeypatch.setattr(numba_build, "machine_code", lambda *a: compiled.append(a) or make(*a))
+
+    def run(dtype: type) -> None:
+        """In a kernel that is declared anew, as in another process."""
+        target = np.zeros(3, dtype)
+        kernel(scale).bind((np.ones(3, dtype), target), np.full(2, 2, dtype))(0, 3)
+        assert (target == 4).all()
+
+    for dtype in (np.float32, np.float64, np.float32, np.float64):
+        run(dtype)
+    assert len(compiled) == len(list(folder.iterdir())) == 2
+    for damage in (lambda kept: kept[:-1], lambda kept: b"", lambda kept: kept[:500] + b"!" + kept[501:]):
+        for file in folder.iterdir():
+            file.write_bytes(damage(file.read_bytes()))
+        before = len(compiled)
+        run(np.float32)
+        run(np.float64)
+        assert len(compiled) == before + 2
+    file = next(folder.iterdir())
+    content = b"somewhere\nno object file"  # its checksum fits
+    file.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    run(np.float32)
+    run(np.float64)
+    assert len(compiled) == before + 3
+    assert {path.name[:6] for path in folder.iterdir()} == {"scale-"}  # nothing is left beside the two
+
+
+def test_a_kernel_runs_where_nothing_can_be_kept(monkeypatch):
+    monkeypatch.setattr(numba_cache, "cache_folder", lambda: None)
+    target = np.zeros(2)
+    kernel(scale).bind((np.ones(2), target), np.ones(2))(0, 2)
+    assert (target == 1).all()
+
+
+def test_a_kernel_refuses_what_it_cannot_take(folder):
+    with pytest.raises(ValueError, match=r"must be in C order, got strides \(16,\) of shape \(3,\)"):
+        kernel(scale).bind((np.ones(6)[::2], np.ones(3)), np.ones(2))
+
+    def allocate(values):
+        room = np.zeros(3)
+        values[0] = room[0]
+
+    with pytest.raises(numba.core.errors.NumbaError, match="zeros"):
+        kernel(allocate).bind(np.ones(3))
+
+    def fail(number, values):
+        if values[number] == 1:
+            raise ValueError
+
+    failing = kernel(fail).bind(np.arange(2))
+    failing(0)
+    with pytest.raises(RuntimeError, match="fail stopped with status"):
+        failing(1)
+
+
+def test_the_first_kernel_of_a_process_says_that_it_is_compiled(folder, monkeypatch, caplog):
+    monkeypatch.setattr(numba_build, "machine_code", lambda *a: pytest.fail("is compiled"))
+    numba_compile._announce.cache_clear()
+    for _ in range(2):
+        with pytest.raises(pytest.fail.Exception, match="is compiled"):
+            kernel(numba_blend.blend.__wrapped__).bind(np.ones(1))
+    assert caplog.text.count("compiling the CPU renderer: some seconds") == 1
+
+
 @pytest.mark.parametrize("collecting", [True, False])
 def test_a_compilation_leaves_the_garbage_collector_as_it_was(monkeypatch, collecting):
-    def half(x: float) -> float:
-        return x / 2
+    def half(values):
+        values[0] /= 2
 
     calls = []
     monkeypatch.setattr(gc, "isenabled", lambda: collecting)
     for name in ("disable", "enable"):
         monkeypatch.setattr(gc, name, lambda name=name: calls.append(name))
-    monkeypatch.setattr("onescene.splatting.numba_compile.cache_folder", lambda: None)
-    assert kernel(half)(3.0) == 1.5
+    symbol, code = numba_build.machine_code(half, (np.ones(1),))
+    assert "half" in symbol and symbol.encode() in code
     assert calls == (["disable", "enable"] if collecting else ["disable"])

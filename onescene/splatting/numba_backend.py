@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from onescene.splatting import (
     numba_tiles,
 )
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_compile import announce_compilation
 from onescene.splatting.projection import TAN_MARGIN
 from onescene.types import Cameras, Gaussians
 
@@ -107,24 +106,17 @@ def _forward_view(scene: tuple[np.ndarray, ...], camera: np.ndarray, image: np.n
     shares = -(-n // SHARE)
     records, boxes = _cache_lines(n), np.empty((n, 4), np.int32)
     keys, ids, counts = np.empty(n, np.float32), np.empty(n, np.int32), np.zeros(shares, np.int64)
-    seen = (records, boxes, keys, ids, counts)
-
-    def project(share: int) -> None:
-        first = share * SHARE
-        numba_project.project(first, min(first + SHARE, n), scene, camera, seen, share)
-
-    run_shares(project, shares)
+    project = numba_project.project.bind(scene, camera, (records, boxes, keys, ids, counts))
+    run_shares(lambda share: project(share * SHARE, min((share + 1) * SHARE, n), share), shares)
     visible = int(counts.sum())
     order, spare = np.empty((2, visible, numba_tiles.ENTRY), np.uint32)
     base = np.empty(n, np.int64)
-    numba_tiles.depth_order(keys.view(np.uint32), boxes, (np.arange(shares) * SHARE, counts), base, order, spare)
+    starts = np.arange(shares) * SHARE
+    numba_tiles.depth_order.bind(keys.view(np.uint32), boxes, (starts, counts), base, order, spare)()
     tiles_y, tiles_x = _tiles(image.shape[1:])
     offsets, lists = _tile_lists(order, tiles_y, tiles_x)
-
-    def blend(row: int) -> None:
-        numba_blend.blend(row * tiles_x, (row + 1) * tiles_x, tiles_x, offsets, lists, records, image)
-
-    run_shares(blend, tiles_y)
+    blend = numba_blend.blend.bind(offsets, lists, records, image)
+    run_shares(lambda row: blend(row * tiles_x, (row + 1) * tiles_x, tiles_x), tiles_y)
     return _View(camera, records, boxes, base, ids, counts, offsets, lists)
 
 
@@ -133,15 +125,19 @@ def _tile_lists(order: np.ndarray, tiles_y: int, tiles_x: int) -> tuple[np.ndarr
     shares = max(1, -(-len(order) // ORDER_SHARE))
     places = np.zeros((shares, tiles_y * tiles_x), np.int64)
 
-    def walk(share: int, lists: np.ndarray) -> None:
-        first = share * ORDER_SHARE
-        numba_tiles.list_tiles(first, min(first + ORDER_SHARE, len(order)), order, tiles_x, places[share], lists)
+    def walk(lists: np.ndarray) -> None:
+        list_tiles = numba_tiles.list_tiles.bind(order, places, lists)
+        entries = len(order)
+        run_shares(
+            lambda share: list_tiles(share * ORDER_SHARE, min((share + 1) * ORDER_SHARE, entries), share, tiles_x),
+            shares,
+        )
 
-    run_shares(partial(walk, lists=np.empty(0, np.int32)), shares)
+    walk(np.empty(0, np.int32))
     offsets = np.concatenate(([0], places.sum(0).cumsum()))
     places[:] = offsets[:-1] + places.cumsum(0) - places  # a share writes behind those before it
     lists = np.empty(int(offsets[-1]), np.int32)
-    run_shares(partial(walk, lists=lists), shares)
+    walk(lists)
     return offsets, lists
 
 
@@ -155,17 +151,11 @@ def _backward_view(
     tiles_y, tiles_x = _tiles(images[0].shape[1:])
     rows = _cache_lines(len(view.lists))
     bins, seen = (view.offsets, view.lists), (view.records, view.boxes, view.base)
-
-    def blend(row: int) -> None:
-        numba_blend_backward.blend_backward(row * tiles_x, (row + 1) * tiles_x, tiles_x, bins, seen, images, rows)
-
-    def project(share: int) -> None:
-        first = share * SHARE
-        found = (*seen, view.ids)
-        numba_project_backward.project_backward(first, view.counts[share], scene, view.camera, found, rows, grads)
-
-    run_shares(blend, tiles_y)
-    run_shares(project, len(view.counts))
+    blend = numba_blend_backward.blend_backward.bind(bins, seen, images, rows)
+    run_shares(lambda row: blend(row * tiles_x, (row + 1) * tiles_x, tiles_x), tiles_y)
+    found, counts = (*seen, view.ids), view.counts.tolist()
+    project = numba_project_backward.project_backward.bind(scene, view.camera, found, rows, grads)
+    run_shares(lambda share: project(share * SHARE, counts[share]), len(counts))
 
 
 def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
@@ -213,7 +203,6 @@ def render_numba(
     Returns:
         RGB, depth_z and alpha.
     """
-    announce_compilation()
     g = gaussians
     cam_from_world, K = cameras.cam_from_world.double().numpy(), cameras.K.double().numpy()
     flat = [camera_array(m, k, cameras.hw, near, far) for m, k in zip(cam_from_world, K, strict=True)]

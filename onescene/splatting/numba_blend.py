@@ -13,7 +13,10 @@ import numpy as np
 
 from onescene.splatting import numba_layout as at
 from onescene.splatting.numba_compile import helper, kernel
-from onescene.splatting.numba_vectors import fetch_ahead
+from onescene.splatting.numba_vectors import fetch_ahead, on_stack
+
+new_planes = on_stack((at.PLANES,), np.float32)
+new_work, new_ends = on_stack((at.WORK * at.BLOCK + at.BLOCKS,), np.int64), on_stack((at.WORK,), np.int64)
 
 
 @helper
@@ -133,13 +136,20 @@ def is_dark(planes):
 
 
 @helper
+def fill(array, first, last, value):
+    """Writes one value to array[first:last]."""
+    for p in range(np.uintp(first), np.uintp(last)):
+        array[p] = value
+
+
+@helper
 def start_planes(planes, left, top):
     """Places an empty tile: pixel centres strip by strip, full light."""
     for p in range(at.AREA):
         column = p % at.STRIP + p // at.STRIP_AREA * at.STRIP
         planes[at.COLUMN + p] = np.float32(left + column) + at.HALF
         planes[at.ROW + p] = np.float32(top + p % at.STRIP_AREA // at.STRIP) + at.HALF
-    planes[at.LIGHT : at.OUT] = at.ONE
+    fill(planes, at.LIGHT, at.OUT, at.ONE)
 
 
 @helper
@@ -158,13 +168,12 @@ def store_strip(planes, first, image, left, top, columns, rows):
 @kernel
 def blend(first, last, tiles_x, offsets, lists, records, image):
     """Blends tiles first..last-1 into the image [5, H, W]: red, green, blue, depth_z, alpha."""
-    planes = np.empty(at.PLANES, np.float32)
-    work, ends = np.empty(at.WORK * at.BLOCK + at.BLOCKS, np.int64), np.empty(at.WORK, np.int64)
+    planes, work, ends = new_planes(), new_work(), new_ends()
     height, width = image.shape[1], image.shape[2]
     for tile in range(first, last):
         left, top = (tile % tiles_x) * at.TILE, (tile // tiles_x) * at.TILE
         start_planes(planes, left, top)
-        planes[at.OUT : at.PLANES] = at.ZERO
+        fill(planes, at.OUT, at.PLANES, at.ZERO)
         for j in range(offsets[tile], offsets[tile + 1], at.WORK):
             span = j, min(j + at.WORK, offsets[tile + 1])
             fetch_records(records, lists, span[1], min(span[1] + at.WORK, offsets[last]))

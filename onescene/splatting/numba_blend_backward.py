@@ -14,9 +14,22 @@ from __future__ import annotations
 import numpy as np
 
 from onescene.splatting import numba_layout as at
-from onescene.splatting.numba_blend import falloff, fetch_records, is_dark, let_through, list_work, start_planes
+from onescene.splatting.numba_blend import (
+    falloff,
+    fetch_records,
+    fill,
+    is_dark,
+    let_through,
+    list_work,
+    new_ends,
+    new_work,
+    start_planes,
+)
 from onescene.splatting.numba_compile import helper, kernel
-from onescene.splatting.numba_vectors import add_sixteens, fetch_ahead
+from onescene.splatting.numba_vectors import add_sixteens, fetch_ahead, on_stack
+
+new_planes, new_sums = on_stack((at.PLANES_BACKWARD,), np.float32), on_stack((at.SUMS * at.BLOCK,), np.float32)
+new_raw = on_stack((at.WORK * at.BLOCK * at.BLOCK,), np.float32)
 
 
 @helper
@@ -161,15 +174,13 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
     """
     offsets, lists = bins
     records, boxes, base = seen
-    planes, sums = np.empty(at.PLANES_BACKWARD, np.float32), np.empty(at.SUMS * at.BLOCK, np.float32)
-    work = np.empty(at.WORK * at.BLOCK + at.BLOCKS, np.int64)
-    ends, targets = np.empty(at.WORK, np.int64), np.empty(at.WORK, np.int64)
-    raw = np.empty(at.WORK * at.BLOCK * at.BLOCK, np.float32)
+    planes, sums, raw = new_planes(), new_sums(), new_raw()
+    work, ends, targets = new_work(), new_ends(), new_ends()
     for tile in range(first, last):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         left, top = tile_x * at.TILE, tile_y * at.TILE
         start_planes(planes, left, top)
-        planes[at.REST : at.PLANES_BACKWARD] = at.ZERO
+        fill(planes, at.REST, at.PLANES_BACKWARD, at.ZERO)
         for strip in range(at.TILE // at.STRIP):
             load_strip(planes, strip, images, (left + strip * at.STRIP, top))
         dark = False
@@ -179,7 +190,7 @@ def blend_backward(first, last, tiles_x, bins, seen, images, rows):
             find_rows(lists, span, (boxes, base), (tile_x, tile_y), rows, targets)
             dark = dark or is_dark(planes)
             if dark:  # the rest of the list collects nothing
-                ends[:] = 0
+                fill(ends, 0, at.WORK, 0)
             else:
                 count = list_work(records, lists, span, np.float32(left), np.float32(top), work, ends)
                 list_alphas(planes, records, work, count, raw)

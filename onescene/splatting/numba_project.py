@@ -9,6 +9,9 @@ import numpy as np
 
 from onescene.splatting import numba_layout as at
 from onescene.splatting.numba_compile import helper, kernel
+from onescene.splatting.numba_vectors import on_stack
+
+new_basis = on_stack((16,), np.float32)
 
 
 @helper
@@ -129,13 +132,13 @@ def write_ellipse(record, centre, covariance, limit, half_y):
 
 
 @kernel
-def project(first, last, scene, camera, seen, share):
+def project(first, last, share, scene, camera, seen):
     """Projects Gaussians first..last-1; writes those in view to the start of the share's slice, in order."""
     means, quats, scales, opacities, sh = scene
     rec, boxes, keys, ids, counts = seen
     width, height = camera[at.SIZE], camera[at.SIZE + 1]
     per_scale = reach(camera)
-    basis = np.empty(16, np.float32)
+    basis = new_basis()
     out = first
     for i in range(first, last):
         mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
@@ -154,7 +157,8 @@ def project(first, last, scene, camera, seen, share):
         ju, jv = jacobian_rows(camera, (x, y, z))
         a, b, c, d, e, f = half_ellipse(ju, jv, turn, (scales[i, 0], scales[i, 1], scales[i, 2]))
         xx, xy, yy = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
-        minors = (b * f - c * e) ** 2 + (c * d - a * f) ** 2 + (a * e - b * d) ** 2
+        k, m, n = b * f - c * e, c * d - a * f, a * e - b * d
+        minors = k * k + m * m + n * n
         det = minors + at.BLUR * (xx + yy) + at.BLUR_SQUARED
         xx, yy = xx + at.BLUR, yy + at.BLUR
         limit = np.float32(np.log(opacity / at.ALPHA_MIN))

@@ -9,7 +9,14 @@ import numpy as np
 
 from onescene.splatting import numba_layout as at
 from onescene.splatting.numba_compile import helper, kernel
-from onescene.splatting.numba_project import half_ellipse, jacobian_rows, rotation, sh_basis, viewing_direction
+from onescene.splatting.numba_project import (
+    half_ellipse,
+    jacobian_rows,
+    new_basis,
+    rotation,
+    sh_basis,
+    viewing_direction,
+)
 
 
 @helper
@@ -166,7 +173,7 @@ def project_backward(first, count, scene, camera, seen, rows, grads):
     means, quats, scales, _, sh = scene
     rec, boxes, base, ids = seen
     grad_means, grad_quats, grad_scales, grad_opacities, grad_sh = grads
-    basis = np.empty(16, np.float32)
+    basis = new_basis()
     for r in range(first, first + count):
         i = ids[r]
         sums = add_rows(rows, base[r], base[r] + (boxes[r, 2] - boxes[r, 0]) * (boxes[r, 3] - boxes[r, 1]))

@@ -8,11 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from onescene.splatting.numba_compile import helper, kernel
+from onescene.splatting.numba_vectors import on_stack
 
 # Columns of the depth order: a record, the bits of its depth, and the tiles it touches, left + 65536 top and right +
 # 65536 bottom: carried along, because looked up for one record after another they would come from all over the memory.
 RECORD, KEY, LOW, HIGH = range(4)
 ENTRY = 4
+
+new_histogram = on_stack((3, 2048), np.int64)
 
 
 @kernel
@@ -30,7 +33,10 @@ def depth_order(keys, boxes, shares, base, order, spare):
         order: Filled; [records in view, ENTRY].
         spare: Of the same shape, for the passes.
     """
-    histogram = np.zeros((3, 2048), np.int64)
+    histogram = new_histogram()
+    for digit in range(3):
+        for value in range(2048):
+            histogram[digit, value] = 0
     starts, counts = shares
     total = row = 0
     for share in range(len(counts)):
@@ -67,15 +73,16 @@ def box_of(order, j):
 
 
 @kernel
-def list_tiles(first, last, order, tiles_x, places, lists):
+def list_tiles(first, last, share, tiles_x, order, places, lists):
     """Writes one share of the depth order into the lists of the tiles it touches.
 
     Args:
         first: First entry of the share.
         last: One past its last entry.
-        order: The depth order.
+        share: Which share.
         tiles_x: Tiles side by side in the image.
-        places: Where the share's next entry of each tile goes; moved on.
+        order: The depth order.
+        places: Where the next entry of each share and tile goes; moved on.
         lists: Filled; empty to count only.
     """
     for j in range(first, last):
@@ -84,5 +91,5 @@ def list_tiles(first, last, order, tiles_x, places, lists):
             for x in range(left, right):
                 tile = y * tiles_x + x
                 if len(lists) > 0:
-                    lists[places[tile]] = order[j, RECORD]
-                places[tile] += 1
+                    lists[places[share, tile]] = order[j, RECORD]
+                places[share, tile] += 1

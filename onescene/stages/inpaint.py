@@ -13,7 +13,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from onescene.splatting.numba_compile import kernel
+from onescene.splatting.numba_compile import helper, kernel
+from onescene.splatting.numba_vectors import on_stack
 
 # Eight directions and their opposites, (dx, dy) in pixels per step; a finer fan leaves less of a star in round holes.
 _HALF = [(1, 0), (2, 1), (1, 1), (1, 2), (0, 1), (-1, 2), (-1, 1), (-2, 1)]
@@ -26,7 +27,12 @@ SMOOTHING = 0.35  # standard deviation of the smoothing per pixel of distance fr
 SMOOTHING_LEVELS_PX = (1.5, 4.0, 10.0)
 
 
-@kernel
+_RAYS = len(STEPS)
+_new_ends = on_stack((_RAYS, 2), np.int64)
+_new_weights = on_stack((_RAYS,), np.float64)
+
+
+@helper
 def _look(known, depth, start, step):
     """Walks from a hole pixel to a known one and a bit on: row, column, closeness (0 if none), depth at the rim."""
     height, width = known.shape
@@ -47,7 +53,7 @@ def _look(known, depth, start, step):
     return y, x, 1.0 / (away * np.sqrt(dx * dx + dy * dy)), rim
 
 
-@kernel
+@helper
 def _weigh(weight, depth):
     """Drops the nearer of two opposite rays that end on different surfaces, and all others that end as near."""
     half = weight.shape[0] // 2
@@ -64,7 +70,10 @@ def _weigh(weight, depth):
                 weight[k] = 0
     if contests > 0:
         between = np.exp((near + far) / (2 * contests))
-        if (weight * (depth >= between)).sum() > 0:
+        rest = 0.0
+        for k in range(2 * half):
+            rest += weight[k] if depth[k] >= between else 0.0
+        if rest > 0:
             for k in range(2 * half):
                 if depth[k] < between:
                     weight[k] = 0
@@ -73,18 +82,18 @@ def _weigh(weight, depth):
 @kernel
 def _fill(known, rgb, depth, holes_yx, out):
     """Colour and disparity of every hole pixel in the rows of ``out`` [n, 4]; disparity 0 where no ray ends."""
-    count = STEPS.shape[0]
-    ends = np.zeros((count, 2), np.int64)
-    weight, end_depth = np.zeros(count), np.ones(count)
+    ends, weight, end_depth = _new_ends(), _new_weights(), _new_weights()
     for i in range(holes_yx.shape[0]):
-        for k in range(count):
+        for k in range(_RAYS):
             y, x, w, d = _look(known, depth, holes_yx[i], STEPS[k])
             ends[k, 0], ends[k, 1], weight[k], end_depth[k] = y, x, w * ANGLES[k], d
         _weigh(weight, end_depth)
-        total = weight.sum()
+        total = 0.0
+        for k in range(_RAYS):
+            total += weight[k]
         if total == 0:
             continue
-        for k in range(count):
+        for k in range(_RAYS):
             share = weight[k] / total
             for c in range(3):
                 out[i, c] += share * rgb[ends[k, 0], ends[k, 1], c]
@@ -127,7 +136,8 @@ def inpaint(
     source_rgb = np.ascontiguousarray(rgb, dtype=np.float32)
     source_depth = np.ascontiguousarray(depth_z, dtype=np.float32)
     filled = np.zeros((int(holes.sum()), 4), dtype=np.float32)
-    _fill(known, source_rgb, source_depth, np.argwhere(holes), filled)
+    where = np.ascontiguousarray(np.argwhere(holes))
+    _fill.bind(np.ascontiguousarray(known), source_rgb, source_depth, where, filled)()
     lost = filled[:, 3] == 0
     if lost.any():
         filled[lost, :3] = source_rgb[known].mean(axis=0) if known.any() else 0.0
