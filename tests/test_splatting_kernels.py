@@ -196,9 +196,9 @@ def test_a_kernel_refuses_what_it_cannot_take(folder):
         failing(1)
 
 
-def test_the_first_kernel_of_a_process_says_that_it_is_compiled(folder, monkeypatch, caplog):
+def test_the_first_kernel_of_the_renderer_says_that_it_is_compiled(folder, monkeypatch, caplog):
     monkeypatch.setattr(numba_build, "machine_code", lambda *a: pytest.fail("is compiled"))
-    numba_compile._announce.cache_clear()
+    numba_compile._announce_renderer.cache_clear()
     for _ in range(2):
         with pytest.raises(pytest.fail.Exception, match="is compiled"):
             kernel(numba_blend.blend.__wrapped__).bind(np.ones(1))

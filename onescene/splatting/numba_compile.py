@@ -114,7 +114,8 @@ class Kernel:
 
     def _compile(self, arrays: tuple) -> tuple[str, bytes]:
         """The symbol and the object file for arrays like these."""
-        _announce("the CPU renderer" if self.__module__.startswith(f"{__package__}.") else self.__module__)
+        if self.__module__.startswith(f"{__package__}."):
+            _announce_renderer()
         from onescene.splatting import numba_build  # Numba takes half a second to import
 
         numbers = len(inspect.signature(self.__wrapped__).parameters) - len(arrays)
@@ -122,12 +123,12 @@ class Kernel:
 
 
 @cache
-def _announce(what: str) -> None:
-    """Says once, before the first kernel of a kind is compiled, what one waits for."""
+def _announce_renderer() -> None:
+    """Says once, before the first of many kernels is compiled, what one waits for."""
     from onescene.splatting import numba_cache
 
     folder = numba_cache.cache_folder()
-    logger.warning("compiling %s: some seconds, once per machine (kept in %s)", what, folder)
+    logger.warning("compiling the CPU renderer: some seconds, once per machine (kept in %s)", folder)
 
 
 def _flatten(value: np.ndarray | tuple) -> tuple[str, list[ctypes.c_int64]]:
