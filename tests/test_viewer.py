@@ -211,9 +211,9 @@ def test_cameras_survive_json_with_their_own_intrinsics() -> None:
     torch.testing.assert_close(back.K, cameras.K)
     matrix = json_from_cameras(camera())["frames"][0]["transform_matrix"]
     assert np.diag(matrix).tolist() == [1, -1, -1, 1]  # OpenGL: the camera's y up and z backward
-    with pytest.raises(ValueError, match="camera must hold fl_x"):
+    with pytest.raises(ValueError, match="camera: frame 0 names no image size"):
         cameras_from_json({"frames": [{"transform_matrix": matrix}]})
-    with pytest.raises(ValueError, match="list of frames"):
+    with pytest.raises(ValueError, match="camera must hold a list `frames`"):
         cameras_from_json({})
 
 

@@ -66,6 +66,9 @@ def test_keyframes_survive_their_file(tmp_path) -> None:
         ({"closed": 1}, "keyframes.closed must be of type bool, got 1"),
         ({"smoothing": float("nan")}, "keyframes.smoothing must be of type float, got nan"),
         ([1], r"keyframes must be an object with settings, got \[1\]"),
+        ({"frames": 10**9}, "keyframes.frames must be 1 to 10000, got 1000000000"),
+        ({"frames": 0}, "keyframes.frames must be 1 to 10000, got 0"),
+        ({"smoothing": -1}, "keyframes.smoothing must be >= 0, got -1"),
     ],
 )
 def test_wrong_settings_are_named(settings, message: str) -> None:
@@ -75,11 +78,29 @@ def test_wrong_settings_are_named(settings, message: str) -> None:
 
 def test_broken_files_are_named(tmp_path) -> None:
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match=r"a\.json is not a JSON file"):
+    with pytest.raises(ValueError, match=r"a\.json is not JSON"):
         load_keyframes(tmp_path / "a.json")
     (tmp_path / "b.json").write_text("[]")
-    with pytest.raises(ValueError, match="list of frames"):
+    with pytest.raises(ValueError, match="must hold a JSON object, got a list"):
         load_keyframes(tmp_path / "b.json")
+    good = json_from_keyframes(Keyframes(cameras=keys((0, 0, 0))))
+    nothing = {"frames": [{"transform_matrix": [[float("nan")] * 4] * 4}]}
+    for change, words in (
+        ({"fl_x": float("nan")}, "fl_x must be finite"),
+        ({"h": "ten"}, "h must be a number, got 'ten'"),
+        ({"w": 1e300}, "image sides must be 1 to"),
+        ({"frames": 3}, "must hold a list `frames`"),
+        ({"frames": [1, 2]}, "must hold a list `frames`"),
+        (nothing, "4 x 4 numbers, all of them finite"),
+    ):
+        (tmp_path / "c.json").write_text(json.dumps(good | change))
+        with pytest.raises(ValueError, match=words) as caught:
+            load_keyframes(tmp_path / "c.json")
+        assert str(tmp_path / "c.json") in str(caught.value)
+    with open(tmp_path / "d.json", "wb") as file:
+        file.truncate(1 << 30)  # takes no room on the disk, and must take none in memory
+    with pytest.raises(ValueError, match="larger than 64 MiB"):
+        load_keyframes(tmp_path / "d.json")
 
 
 def test_a_trajectory_passes_its_keyframes_and_cuts_corners_when_smoothed() -> None:

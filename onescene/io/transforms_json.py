@@ -74,8 +74,18 @@ def read_transforms(
             that :func:`checked_cameras` refuses.
     """
     found = existing_file(path, "camera file")
-    content = _json_object(found)
-    frames = content.get("frames")
+    return cameras_from_transforms(read_json_object(found), found, hw=hw, undo_applied_transform=undo_applied_transform)
+
+
+def cameras_from_transforms(
+    content: dict[str, Any],
+    found: str | os.PathLike,
+    *,
+    hw: tuple[int, int] | None = None,
+    undo_applied_transform: bool = False,
+) -> CameraFile:
+    """The cameras of a ``transforms.json`` that was read from ``found``; see :func:`read_transforms`."""
+    frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames) or not frames:
         raise ValueError(f"{found} must hold a list `frames` with at least one camera")
     matrices, pinholes, sizes, names = [], [], [], []
@@ -106,8 +116,12 @@ def _intrinsics(pinhole: Pinhole) -> dict[str, float]:
     return dict(zip(("fl_x", "fl_y", "cx", "cy"), pinhole, strict=True))
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    """The file's JSON object."""
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file of cameras.
+
+    Raises:
+        ValueError: far too large, broken JSON, no object.
+    """
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} is no camera file: it is larger than {_MAX_BYTES >> 20} MiB")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from onescene.io.transforms_json import cameras_from_transforms
 from onescene.types import Cameras
 
 OPENGL_FROM_OPENCV = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # the camera's y and z are negated
@@ -33,22 +34,6 @@ def cameras_from_json(camera: dict) -> Cameras:
         camera: What the viewer's copy button gives, or ``SceneWidget.camera``.
 
     Raises:
-        ValueError: a key is missing.
+        ValueError: as :func:`onescene.io.cameras.load_cameras`: no frames, a missing key, a value that can not be.
     """
-    if not isinstance(camera, dict) or not camera.get("frames"):
-        raise ValueError(f"camera must be a transforms.json dict with a list of frames, got {camera!r:.80}")
-    matrices, intrinsics = [], []
-    for frame in camera["frames"]:
-        merged = {**camera, **frame}
-        missing = [key for key in ("fl_x", "fl_y", "cx", "cy", "w", "h", "transform_matrix") if key not in merged]
-        if missing:
-            raise ValueError(f"camera must hold {', '.join(missing)}, got {', '.join(sorted(merged))}")
-        matrices.append(merged["transform_matrix"])
-        fx, fy, cx, cy = (merged[key] for key in ("fl_x", "fl_y", "cx", "cy"))
-        intrinsics.append([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    world_from_cam = torch.tensor(matrices, dtype=torch.float64) * OPENGL_FROM_OPENCV
-    return Cameras(
-        world_from_cam=world_from_cam.float(),
-        K=torch.tensor(intrinsics, dtype=torch.float32),
-        hw=(round(camera["h"]), round(camera["w"])),
-    )
+    return cameras_from_transforms(camera, "camera").cameras

@@ -14,10 +14,13 @@ from pathlib import Path
 from onescene.geometry.trajectories import keyframe_trajectory
 from onescene.geometry.trajectories.smoothing import smooth_cameras
 from onescene.io.atomic import atomic_write_text
+from onescene.io.sources import existing_file
+from onescene.io.transforms_json import read_json_object
 from onescene.types import Cameras
 from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 
 DEFAULT_FRAMES = 48
+MOST_FRAMES = 10_000  # of a trajectory: seven minutes of film; a file that asks for more is damaged
 _KINDS = {"frames": int, "closed": bool, "smoothing": float, "constant_speed": bool}
 
 
@@ -59,7 +62,7 @@ def keyframes_from_json(value: dict) -> Keyframes:
     """Keyframes of the viewer's dict, of a keyframes file, or of any ``transforms.json``.
 
     Raises:
-        ValueError: no frames, a missing key, or a setting of another kind.
+        ValueError: as :func:`cameras_from_json`, or a setting of another kind or out of range.
     """
     settings = value.get("keyframes", {}) if isinstance(value, dict) else {}
     if not isinstance(settings, dict):
@@ -68,6 +71,10 @@ def keyframes_from_json(value: dict) -> Keyframes:
     for name, setting in known.items():
         if not _fits(setting, _KINDS[name]):
             raise ValueError(f"keyframes.{name} must be of type {_KINDS[name].__name__}, got {setting!r}")
+    if not 1 <= known.get("frames", DEFAULT_FRAMES) <= MOST_FRAMES:
+        raise ValueError(f"keyframes.frames must be 1 to {MOST_FRAMES}, got {known['frames']}")
+    if known.get("smoothing", 0.0) < 0:
+        raise ValueError(f"keyframes.smoothing must be >= 0, got {known['smoothing']}")
     return Keyframes(cameras=cameras_from_json(value), **known)
 
 
@@ -82,13 +89,14 @@ def load_keyframes(path: str | Path) -> Keyframes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON, or as :func:`keyframes_from_json`.
+        ValueError: it is no JSON object, far too large, or as :func:`keyframes_from_json`.
     """
+    found = existing_file(path, "keyframes file")
+    value = read_json_object(found)
     try:
-        value = json.loads(Path(path).read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from None
-    return keyframes_from_json(value)
+        return keyframes_from_json(value)
+    except ValueError as error:
+        raise ValueError(f"{found}: {error}") from error
 
 
 def save_keyframes(keyframes: Keyframes, path: str | Path) -> None:

@@ -19,6 +19,8 @@ from torch import Tensor
 from onescene.geometry.trajectories import fit_trajectory_scale, make_trajectory
 from onescene.geometry.trajectories.free_space import Clearance, path_clearance
 from onescene.io.cameras import load_cameras, save_cameras
+from onescene.io.sources import existing_file
+from onescene.io.transforms_json import read_json_object
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.keyframes import (
     Keyframes,
@@ -161,7 +163,7 @@ class TrajectoryEditor:
         Raises:
             FileNotFoundError, ValueError: as the readers.
         """
-        if Path(path).suffix == ".json" and '"keyframes"' in Path(path).read_text("utf-8", "replace"):
+        if Path(path).suffix == ".json" and "keyframes" in read_json_object(existing_file(path, "camera file")):
             return self.use_keyframes(load_keyframes(path))
         return self._use(load_cameras(path), None)
 

@@ -5,6 +5,7 @@ import { element, iconButton } from "./dom.js";
 
 const SECONDS_PER_KEY = 2.5; // between two keyframes when they are played
 const FRAMES = 48; // of the trajectory made from them, unless the person says otherwise
+const MOST_FRAMES = 10000; // seven minutes of film
 
 export class Keyframes {
   // hooks: take() -> promise of {state, picture (a small image's URL)}, go(state), changed(), path() (what they give),
@@ -27,8 +28,8 @@ export class Keyframes {
   addSettings() {
     const row = element(this.panel, "div", "os-row");
     const label = (text) => element(row, "label", "", { textContent: text });
-    this.frames = element(label("Frames "), "input", "", { type: "number", min: 2, max: 2000, value: FRAMES });
-    this.frames.addEventListener("change", () => this.set({ frames: this.frames.valueAsNumber || FRAMES }));
+    this.frames = element(label("Frames "), "input", "", { type: "number", min: 2, max: MOST_FRAMES, value: FRAMES });
+    this.frames.addEventListener("change", () => this.set({ frames: allowed(this.frames.valueAsNumber || FRAMES) }));
     this.closed = element(label("Loop "), "input", "", { type: "checkbox" });
     this.closed.addEventListener("change", () => this.set({ closed: this.closed.checked }));
   }
@@ -139,12 +140,13 @@ export class Keyframes {
     const states = statesFromJSON(json), known = new Map(this.items.map((item) => [nameOf(item.state), item.picture]));
     this.items = states.map((state) => ({ state, picture: known.get(nameOf(state)) }));
     const { frames, closed } = json.keyframes ?? {};
-    if (Number.isInteger(frames)) this.settings.frames = frames;
+    if (Number.isInteger(frames)) this.settings.frames = allowed(frames);
     if (typeof closed === "boolean") this.settings.closed = closed;
     this.change();
   }
 }
 
+const allowed = (frames) => Math.min(MOST_FRAMES, Math.max(1, Math.round(frames)));
 const nameOf = (state) => [...state.position, ...state.forward].map((value) => value.toFixed(4)).join();
 
 // States as the frames of one transforms.json; each has its own focal length.
