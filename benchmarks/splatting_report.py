@@ -61,8 +61,7 @@ def _checks(report: dict) -> list[str]:
     lines += [
         "",
         f"First forward and backward of a process: {first['seconds']:.1f} s ({first['cpu_seconds']:.1f} s of CPU) when "
-        f"the kernels are compiled, {cached['seconds']:.2f} s ({cached['cpu_seconds']:.2f} s of CPU) from the cache; "
-        f"{cached['numba_own_cpu_seconds']:.2f} s of CPU of both is Numba's own import and set-up.",
+        f"the kernels are compiled, {cached['seconds']:.2f} s ({cached['cpu_seconds']:.2f} s of CPU) from the cache.",
         f"Same bits for 1, 2, 3 and 5 threads: {'yes' if report['same_bits_for_1_2_3_5_threads'] else 'NO'}.",
         "Memory above the inputs, 300 k, forward and backward, 512 px: "
         + ", ".join(f"{m} {v['extra_mib']:.0f} MiB" for m, v in report["memory_f+b_300k_512"].items())
