@@ -132,7 +132,9 @@ def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys
     runs, table = (pd.read_csv(tmp_path / "out" / name) for name in ("runs.csv", "table.csv"))
     variants = [*view_ablation.BARE, *view_ablation.ROWS]
     assert table.variant.tolist() == variants and sorted(runs.variant) == sorted(variants)
-    assert {"psnr_db", "psnr_db_holes", "ssim_gauss11", "tsed_2px_at_256", "psnr_db_spread"} <= set(table.columns)
+    assert {"psnr_db", "psnr_db_holes", "ssim_gauss11", "tsed_2px_at_256", "psnr_db_spread", "poses_found"} <= set(
+        table.columns
+    )
     by_name = table.set_index("variant").psnr_db
     assert len(set(by_name.round(6))) == len(variants), "every variant is another network or another sampling"
     trained = []

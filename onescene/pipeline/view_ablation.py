@@ -36,7 +36,7 @@ ROWS: dict[str, tuple[str, Policy]] = {
     "without renders": ("without-renders", "none"),
     "without anchors": ("without-anchors", "none"),
 }
-BARE = {"truth": "true_rgb", "scaffold render": "rendered_rgb"}  # the most that can be, and what views are made from
+BARE = {"truth": "true_rgb", "scaffold render": "rendered_rgb"}  # what the measures themselves lose; the starting point
 
 
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], list[str]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from onescene.data.view_scenes import ViewScene
 from onescene.metrics import image_metrics, psnr
 from onescene.metrics.consistency import tsed
+from onescene.metrics.view_poses import Reference, view_pose_errors
 from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
@@ -78,7 +79,8 @@ def scene_scores(
 
     Returns:
         ``psnr_db``, ``ssim_gauss11``, ``psnr_db_holes`` and ``psnr_db_covered`` (NaN where there are no such pixels),
-        ``perceptual`` where a distance is given, and those of :func:`onescene.metrics.consistency.tsed`.
+        ``perceptual`` where a distance is given, and those of :func:`onescene.metrics.consistency.tsed` and of
+        :func:`onescene.metrics.view_poses.view_pose_errors`, the poses estimated from the clean views.
     """
     true, rendered = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255 for x in (scene.true_rgb, scene.rendered_rgb))
     holes = (rendered.amax(1, keepdim=True) <= _DARK)[:, 0]
@@ -92,7 +94,10 @@ def scene_scores(
         with torch.no_grad():
             scores["perceptual"] = float(distance(rgb, true).mean())
     side = torch.tensor([[rgb.shape[-1]], [rgb.shape[-2]], [1.0]])
-    return scores | tsed(rgb, torch.from_numpy(scene.world_from_cam), torch.from_numpy(scene.K) * side)
+    cameras, K = torch.from_numpy(scene.world_from_cam), torch.from_numpy(scene.K) * side
+    clean = torch.from_numpy(scene.clean_rgb).permute(0, 3, 1, 2) / 255
+    reference = Reference(clean, torch.from_numpy(scene.clean_world_from_cam), torch.from_numpy(scene.clean_K) * side)
+    return scores | tsed(rgb, cameras, K) | view_pose_errors(rgb, cameras, K, reference)
 
 
 def view_scores(
