@@ -245,6 +245,19 @@ def test_a_glb_whose_json_is_far_too_long(tmp_path):
     refused_in_little_memory(path, "bytes of JSON, which must be at most 16 MiB")
 
 
+@pytest.mark.parametrize("suffix", [".ply", ".compressed.ply", ".spz", ".sog", ".glb"])
+def test_a_huge_file_of_another_kind_is_not_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with open(path, "wb") as file:
+        file.truncate(2 << 30)  # of zeros: takes no room on the disk
+    tracemalloc.start()
+    try:
+        refused(path, "is not a|is not an")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.txt"])
 def test_camera_files_that_are_far_too_large(tmp_path, name):
     with open(tmp_path / name, "wb") as file:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from onescene.io.atomic import atomic_write_bytes
+from onescene.io.sources import bytes_beginning_with
 
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 POINTS, TRIANGLES = 0, 4
@@ -170,7 +171,7 @@ def read_glb_file(path: Path) -> Glb:
     Raises:
         ValueError: not a GLB, another version, truncated, JSON that can not be read or is far too long.
     """
-    data = path.read_bytes()
+    data = bytes_beginning_with(path, _MAGIC)
     if len(data) < 20 or data[:4] != _MAGIC or data[16:20] != _JSON_CHUNK:
         raise ValueError(f"{path} is not a GLB file: it does not begin as one")
     version, total, length = struct.unpack_from("<III", data, 4)

@@ -54,7 +54,7 @@ def read_sog(path: Path) -> GaussianArrays:
         ValueError: not a SOG file, another version, truncated, or a count that its images can not hold.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as bundle:
+        with zipfile.ZipFile(path) as bundle:
             info = bundle.getinfo("meta.json")
             if info.file_size > _MAX_META_BYTES:
                 raise ValueError(f"meta.json takes {info.file_size} bytes")

@@ -30,6 +30,13 @@ def existing_file(path: str | os.PathLike, what: str) -> Path:
     return found
 
 
+def bytes_beginning_with(path: Path, *beginnings: bytes) -> bytes:
+    """All bytes of a file that begins with one of ``beginnings``; of any other, which may be huge, the first 64."""
+    with open(path, "rb") as file:
+        first = file.read(64)
+        return first + file.read() if first.startswith(beginnings) else first
+
+
 def suffix_of(path: str | os.PathLike) -> str:
     """The suffix that names a format, in lower case; ``.compressed.ply`` is one."""
     name = Path(path).name.lower()

@@ -28,9 +28,11 @@ from onescene.io.arrays import (
 )
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes, read_converted_ply
+from onescene.io.sources import bytes_beginning_with
 
 REACH = 2048.0  # positions are 24-bit numbers with 12 fractional bits; gaussforge wraps what lies beyond
 _MAGIC = 0x5053474E
+_GZIP = b"\x1f\x8b"
 _HEADER = struct.Struct("<IIIBBBB")  # magic, version, points, SH degree, fractional bits, flags, streams
 _STREAM = struct.Struct("<QQ")  # compressed and plain size of a stream of version 4
 _COEFFICIENTS = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
@@ -78,8 +80,8 @@ def read_spz(path: Path) -> GaussianArrays:
     Raises:
         ValueError: not an SPZ file, an unknown version, truncated, or a count that the file can not hold.
     """
-    data = path.read_bytes()
-    if data[:2] != b"\x1f\x8b":
+    data = bytes_beginning_with(path, _GZIP, _MAGIC.to_bytes(4, "little"))
+    if data[:2] != _GZIP:
         return _read_version_4(data, path)
     header, body = _unpacked(data, path)
     if header.version > 3:
