@@ -17,7 +17,7 @@ from onescene.data.view_scenes import SceneSet
 from onescene.io.atomic import atomic_write_bytes, atomic_write_json
 from onescene.models.loading import half_bytes
 from onescene.models.seva import SMALL as SMALL_NETWORK
-from onescene.models.seva import SevaUNet
+from onescene.models.seva import SevaConfig, SevaUNet
 from onescene.models.seva.adapter_files import adapter_files
 from onescene.models.seva.bundle import MANIFEST, Guided, Manifest, ViewModels, load_bundle, load_linear, read_manifest
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
@@ -151,39 +151,63 @@ def build_models(params: ViewParams, data: Scenes, out: Path, device: torch.devi
             network = add_adapters(network, params.rank, params.alpha).to(device)
         chunk = {"method": params.method, "targets": params.targets, "clean": params.clean}
         return replace(models, denoiser=network, manifest=replace(models.manifest, **chunk))
-    px = data[0].true_rgb.shape[1]
     stored = out / BUNDLE / LINEAR
-    autoencoder = load_linear(stored) if stored.is_file() else _fitted(data)
-    wide = autoencoder.channels if params.method == "concat" else 0
-    rank = params.rank if params.method == "dual-lora" else 0
-    sizes = {"in_channels": SMALL_NETWORK.in_channels + wide, "lora_rank": rank, "lora_alpha": params.alpha}
-    config = replace(SMALL_NETWORK, **sizes, num_frames=2 * params.targets + params.clean)
-    if px % (8 * config.stride):
-        raise ValueError(f"pictures must have a side that is a multiple of {8 * config.stride}, got {px}")
+    autoencoder = load_linear(stored) if stored.is_file() else fitted_autoencoder(data, SMALL_NETWORK.out_channels)
+    sizes = replace(SMALL_NETWORK, lora_rank=params.rank, lora_alpha=params.alpha)
+    models = new_models(data, train_config(params).draw, sizes, autoencoder, params.sampling_steps)
+    return replace(models, denoiser=models.denoiser.to(device), autoencoder=autoencoder.to(device))
+
+
+def new_models(
+    data: Scenes, draw: ChunkDraw, network: SevaConfig, autoencoder: LinearAutoencoder, sampling_steps: int = 8
+) -> ViewModels:
+    """An untrained network for a method, between a linear auto-encoder and a thumbnail.
+
+    Args:
+        data: Scenes of the size that it is for.
+        draw: Method and sizes of its chunks.
+        network: Its sizes; channels in and the number of frames follow from the rest, adapters are for dual-lora alone.
+        autoencoder: Of as many channels as the network gives.
+        sampling_steps: That the trained network is to be sampled with.
+
+    Raises:
+        ValueError: the pictures' side does not fit the levels, or the auto-encoder has other channels.
+    """
+    px, latent = data[0].true_rgb.shape[1], autoencoder.channels
+    config = replace(
+        network,
+        in_channels=latent + 7 + (latent if draw.method == "concat" else 0),
+        lora_rank=network.lora_rank if draw.method == "dual-lora" else 0,
+        num_frames=2 * draw.targets + draw.clean,
+    )
+    stride = autoencoder.factor * config.stride
+    if px % stride:
+        raise ValueError(f"pictures must have a side that is a multiple of {stride}, got {px}")
     manifest = Manifest(
         denoiser=DENOISER,
         autoencoder=LINEAR,
         image_encoder="thumbnail",
         network=asdict(replace(config, lora_rank=0)),
         frame_px=px,
-        method=params.method,
-        steps=params.sampling_steps,
-        targets=params.targets,
-        clean=params.clean,
+        method=draw.method,
+        steps=sampling_steps,
+        targets=draw.targets,
+        clean=draw.clean,
     )
-    encoder = ThumbnailEncoder(config.context_dim)
-    return ViewModels(SevaUNet(config).to(device), autoencoder.to(device), encoder, manifest)
+    models = ViewModels(SevaUNet(config), autoencoder, ThumbnailEncoder(config.context_dim), manifest)
+    models.check_method(draw.method)
+    return models
 
 
-def _fitted(data: Scenes) -> LinearAutoencoder:
-    """A linear auto-encoder of as many channels as the small network has, fitted to true views of the data."""
+def fitted_autoencoder(data: Scenes, channels: int) -> LinearAutoencoder:
+    """A linear auto-encoder of 8 x 8 pixels to as many channels, fitted to true views of the data."""
     pictures, seen = [], 0
     for index in torch.linspace(0, len(data) - 1, min(len(data), _FITTED_TO)).long().unique().tolist():
         pictures.append(torch.from_numpy(data[index].true_rgb).permute(0, 3, 1, 2).float() / 255)
         seen += len(pictures[-1])
         if seen >= _FITTED_TO:
             break
-    return LinearAutoencoder(8, SMALL_NETWORK.out_channels).fit(torch.cat(pictures))
+    return LinearAutoencoder(8, channels).fit(torch.cat(pictures))
 
 
 def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> ViewTrainState:
