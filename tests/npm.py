@@ -1,6 +1,6 @@
 """Other people's JavaScript readers, for tests: run where Node and an npm package are there, skipped where not.
 
-No test fetches anything. To run them: ``npm install gltf-validator three @gltf-transform/core
+No test fetches anything. To run them: ``npm install gltf-validator three @gltf-transform/core playcanvas
 @playcanvas/splat-transform@2``, then set ``ONESCENE_NODE_MODULES`` to the ``node_modules`` that came of it.
 """
 
