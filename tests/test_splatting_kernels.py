@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numba
 import numpy as np
@@ -166,6 +168,21 @@ def test_a_kernel_is_compiled_once_per_kind_of_arrays(folder, monkeypatch):
     run(np.float64)
     assert len(compiled) == before + 3
     assert {path.name[:6] for path in folder.iterdir()} == {"scale-"}  # nothing is left beside the two
+
+
+def test_threads_that_need_a_kernel_at_once_wait_for_one_compilation(folder, monkeypatch):
+    compiled = []
+    make = numba_build.machine_code
+    monkeypatch.setattr(numba_build, "machine_code", lambda *a: compiled.append(a) or make(*a))
+    scaled, target, start = kernel(scale), np.zeros(4), Barrier(4)
+
+    def run(i: int) -> None:
+        start.wait(10)
+        scaled.bind((np.ones(4), target), np.full(2, 3.0))(i, i + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    assert (target == 9).all() and len(compiled) == 1
 
 
 def test_a_kernel_runs_where_nothing_can_be_kept(monkeypatch):

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.splatting.gsplat_backend import gsplat_works, render_gsplat
+from onescene.splatting.numba_backend import render_numba
 from onescene.splatting.reference import render_reference
 from onescene.types import Cameras, Gaussians
 
@@ -159,8 +160,6 @@ def render(
     if chosen == "torch":
         rgb, depth_z, alpha = render_reference(gaussians, cameras, near, far)
     elif chosen == "numba":
-        from onescene.splatting.numba_backend import render_numba  # numba takes a moment to import
-
         rgb, depth_z, alpha = render_numba(gaussians, cameras, near, far)
     else:
         rgb, depth_z, alpha = render_gsplat(gaussians, cameras, near, far)
