@@ -209,6 +209,9 @@ def test_a_kernel_refuses_what_it_cannot_take(folder):
 
     failing = kernel(fail).bind(np.arange(2))
     failing(0)
+    for numbers in ((), (0, 0)):
+        with pytest.raises(TypeError, match=f"fail takes 1 whole numbers here, got {len(numbers)}"):
+            failing(*numbers)
     with pytest.raises(RuntimeError, match="fail stopped with status"):
         failing(1)
 

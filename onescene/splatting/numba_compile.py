@@ -72,6 +72,7 @@ class Kernel:
 
     def __init__(self, function: Callable):
         update_wrapper(self, function)
+        self._parameters = function.__code__.co_argcount
         self._entries: dict[str, Callable] = {}
 
     def bind(self, *arrays: np.ndarray | tuple) -> Callable[..., None]:
@@ -84,11 +85,14 @@ class Kernel:
             ValueError: an array is not in C order.
         """
         kinds, words = _flatten(arrays)
-        entry = self._entries.get(kinds) or self._enter(kinds, arrays)
+        wanted = self._parameters - len(arrays)
+        entry = self._entries.get(kinds) or self._enter(kinds, (*(0,) * wanted, *arrays))
         unused = (ctypes.c_void_p * 2)()  # where a result and an exception would go
         first, second = ctypes.byref(unused), ctypes.byref(unused, ctypes.sizeof(ctypes.c_void_p))
 
         def call(*numbers: int) -> None:
+            if len(numbers) != wanted:  # the machine code would take an address for a number
+                raise TypeError(f"{self.__name__} takes {wanted} whole numbers here, got {len(numbers)}")
             status = entry(first, second, *map(ctypes.c_int64, numbers), *words)
             if status not in DONE:
                 raise RuntimeError(f"{self.__name__} stopped with status {status}")
@@ -96,8 +100,8 @@ class Kernel:
         call.arrays = arrays
         return call
 
-    def _enter(self, kinds: str, arrays: tuple) -> Callable:
-        """The way into the machine code for arrays of these kinds, which is compiled if it has to be."""
+    def _enter(self, kinds: str, arguments: tuple) -> Callable:
+        """The way into the machine code for arguments of these kinds, which is compiled if it has to be."""
         from onescene.splatting import numba_cache  # LLVM takes a moment to import
 
         with _lock:
@@ -106,20 +110,19 @@ class Kernel:
                 name = f"{self.__name__}-{hashlib.sha256(source + kinds.encode()).hexdigest()[:16]}"
                 address = numba_cache.load_kept(name)
                 if address is None:
-                    made = self._compile(arrays)
+                    made = self._compile(arguments)
                     numba_cache.keep(name, *made)
                     address = numba_cache.load(*made)
                 self._entries[kinds] = ctypes.CFUNCTYPE(ctypes.c_int32)(address)
             return self._entries[kinds]
 
-    def _compile(self, arrays: tuple) -> tuple[str, bytes]:
-        """The symbol and the object file for arrays like these."""
+    def _compile(self, arguments: tuple) -> tuple[str, bytes]:
+        """The symbol and the object file for arguments like these."""
         if self.__module__.startswith(f"{__package__}."):
             _announce_renderer()
         from onescene.splatting import numba_build  # Numba takes half a second to import
 
-        numbers = len(inspect.signature(self.__wrapped__).parameters) - len(arrays)
-        return numba_build.machine_code(self.__wrapped__, (*(0,) * numbers, *arrays))
+        return numba_build.machine_code(self.__wrapped__, arguments)
 
 
 @cache
