@@ -453,7 +453,8 @@ def test_the_page_lives_while_it_loads(browser: Browser, open_scene) -> None:
     with browser.prepared(watch), browser.main_thread_ms() as tasks:
         page = open_scene(random_gaussians(5 * CHUNK + 1000), HW)
     with browser.main_thread_ms() as sorting:  # a yardstick on the same machine: as many numbers in order, three times
-        page.evaluate("[1, 2, 3].map(() => new Float32Array(328680).map(Math.random).sort()).length")
+        for _ in range(3):  # a trace may begin a little late
+            page.evaluate("[1, 2, 3].map(() => new Float32Array(328680).map(Math.random).sort()).length")
     assert len(tasks) > 20 and max(tasks) < max(sorting)  # measured 42 against 105
     assert {f"Unpacking 328,680 Gaussians: {p} %" for p in (0, 17, 50, 100)} <= set(page.evaluate("[...said]"))
     assert page.evaluate("getComputedStyle(document.querySelector('.os-loading')).pointerEvents") == "none"
