@@ -85,11 +85,13 @@ class Gaussians:
 
     @staticmethod
     def cat(parts: Sequence[Gaussians]) -> Gaussians:
-        """Joins sets of the same SH degree, in the given order."""
+        """Joins sets in the given order; colours of a lower SH degree gain coefficients of 0 up to the highest."""
         if not parts:
             raise ValueError("parts must hold at least one set of Gaussians, got none")
-        names = [f.name for f in fields(Gaussians)]
-        return Gaussians(**{n: torch.cat([getattr(p, n) for p in parts]) for n in names})
+        most = max(p.sh.shape[1] for p in parts)
+        columns = {f.name: [getattr(p, f.name) for p in parts] for f in fields(Gaussians)}
+        columns["sh"] = [torch.nn.functional.pad(sh, (0, 0, 0, most - sh.shape[1])) for sh in columns["sh"]]
+        return Gaussians(**{name: torch.cat(tensors) for name, tensors in columns.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,18 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(out):
     assert torch.equal(fitted(out), whole) and kept(out) == []
 
 
+def test_a_scaffold_with_view_dependent_colours_keeps_them(out):
+    """What is added to it, in holes and behind cracks, has plain colours."""
+    start = load_gaussians(layout.scaffold_file(out))
+    colours = 0.05 * torch.randn(len(start), 8, 3, generator=torch.Generator().manual_seed(2))
+    save_gaussians(replace(start, sh=torch.cat([start.sh, colours], dim=1)), layout.scaffold_file(out))
+    facts = run_step(scene_step(out, 3, replace(SETTINGS, refine_steps=0)), out).facts
+    scene = load_gaussians(layout.scene_file(out))
+    assert scene.sh_degree == 2 and facts["gaussians_added"] == len(scene) - len(start) > 0
+    torch.testing.assert_close(scene.sh[: len(start), 1:], colours)
+    assert not scene.sh[len(start) :, 1:].any()
+
+
 def test_a_kept_fit_of_other_settings_is_dropped(out):
     with pytest.raises(KeyboardInterrupt):
         run_step(scene_step(out, 3, SETTINGS), out, stop_at(0.6))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -108,8 +108,4 @@ def add_hole_gaussians(
         if not (torch.isfinite(depth[mask]) & (depth[mask] > 0)).all():
             raise ValueError(f"depth_z_filled must be finite and > 0 in the holes, got other values in view {i}")
         added.append(lift_pixels(views_rgb[i], depth, mask, camera, config))
-    if not added:
-        return gaussians
-    new = Gaussians.cat(added)
-    sh = F.pad(new.sh, (0, 0, 0, gaussians.sh.shape[1] - 1))
-    return Gaussians.cat([gaussians, replace(new, sh=sh)])
+    return Gaussians.cat([gaussians, *added])
