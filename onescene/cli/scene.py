@@ -50,6 +50,9 @@ def run(
     accept_license: Accept = None,
     scaffold_weights: ScaffoldWeights = None,
     gaussians: Gaussians = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the official networks, for --preset paper.")
+    ] = None,
 ) -> int:
     """Turn a photo into a scene: scene.html, flythrough.mp4, gaussians, overview.png.
 
@@ -62,7 +65,7 @@ def run(
     _accept(accept_license)
     flags = {"panorama_method": method, "panorama_prompt": prompt, "fov_deg": fov_deg, "seed": seed}
     flags |= _scaffold_flags(scaffold_weights, gaussians)
-    settings = _settings(preset, params, trajectory=trajectory, frames=frames, **flags)
+    settings = _settings(preset, params, weights=weights, trajectory=trajectory, frames=frames, **flags)
     _run(ctx, out, settings, STEPS, photo=photo, panorama=panorama, fresh=fresh)
     for name in ("scene.html", "flythrough.mp4", "05_scene/gaussians.ply", "overview.png"):
         typer.echo(out / name)

@@ -36,7 +36,7 @@ class ModelEntry:
     Attributes:
         name: Its name here.
         stage: What it does.
-        preset: ``small`` (runs here) or ``paper`` (its part is not in this version).
+        preset: ``small`` (runs here) or ``paper`` (its user brings the weights).
         weights: Where the weights are from.
         licence: Of the weights.
         needs: Memory and the like.

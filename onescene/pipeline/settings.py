@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from onescene.geometry.trajectories import check_trajectory
@@ -62,39 +64,53 @@ class RunSettings:
     fps: int = 12  # of the film
 
 
-def preset(name: str) -> RunSettings:
+def preset(
+    name: str, weights: str | Path | None = None, named: Mapping[str, Any] = MappingProxyType({})
+) -> RunSettings:
     """The settings of a preset.
 
+    Args:
+        name: ``small`` or ``paper``.
+        weights: Folder of the official networks, for ``paper`` (``pipeline/official.py``).
+        named: What the caller sets itself, so that nothing has to be found for it.
+
     Raises:
-        ValueError: the name is unknown, or the preset needs parts that this version lacks.
+        FileNotFoundError, ValueError: the name is unknown, or weights are missing; the sentence says which.
     """
-    if name == "small":
-        return RunSettings()
+    if name not in PRESETS:
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}")
     if name == "paper":
-        from onescene.models.registry import MODELS
+        from onescene.pipeline.official import official_settings
 
-        needed = [f"{m.name} ({m.needs}; licence: {m.licence})" for m in MODELS if m.preset == "paper"]
-        raise ValueError(
-            f"--preset paper needs weights that this version cannot run yet, {'; '.join(needed)}: use --preset small"
-        )
-    raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        return RunSettings(**official_settings(weights, dict(named)))
+    if weights is not None:
+        raise ValueError("--weights is for --preset paper: small has its weights in the package")
+    return RunSettings()
 
 
-def settings_from(preset_name: str = "small", params_file: str | Path | None = None, **flags: Any) -> RunSettings:
-    """A preset, a params file over it, flags over both; flags that are None were not given.
+def settings_from(
+    preset_name: str = "small",
+    params_file: str | Path | None = None,
+    weights: str | Path | None = None,
+    **flags: Any,
+) -> RunSettings:
+    """A preset (and the folder of its weights), a params file over it, flags over both; None: a flag was not given.
 
     Raises:
-        FileNotFoundError: the params file is missing.
+        FileNotFoundError: the params file is missing, or weights are.
         ValueError: an unknown preset, an unknown key, or a value out of range; the sentence names it.
     """
-    settings = preset(preset_name)
     values: dict[str, Any] = {}
     if params_file is not None:
         values = read_params(params_file)
-        check_params(values, {**asdict(settings), "fov_deg": None}, Path(params_file).name)
-    values |= {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
-    if flags.get("panorama_options"):  # a flag sets one option and leaves those of the file
-        values["panorama_options"] = {**values.get("panorama_options", {}), **flags["panorama_options"]}
+        check_params(values, {**asdict(RunSettings()), "fov_deg": None}, Path(params_file).name)
+    given = {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
+    settings = preset(preset_name, weights, values | given)
+    # one option of the panorama's method leaves those of the preset and of the file
+    options = (settings.panorama_options, values.get("panorama_options") or {}, flags.get("panorama_options") or {})
+    values |= given | {"panorama_options": {k: v for some in options for k, v in some.items()}}
+    if values.get("panorama_method", settings.panorama_method) != settings.panorama_method:
+        values["panorama_options"] = {**options[1], **options[2]}  # the preset's are for its own method
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "trajectory" in values:
         values["trajectory"] = tuple(map(check_trajectory, values["trajectory"]))
