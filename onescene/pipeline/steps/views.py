@@ -5,6 +5,7 @@ With a method that needs networks, frames are kept as they are made (``views_kep
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from onescene.pipeline.layout import HOLES_FILE, VIEWS, anchor_files, view_name
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext, made_from
 from onescene.pipeline.steps.views_kept import KeptFrames
+from onescene.pipeline.view_cameras import odd_about_cameras
 from onescene.pipeline.view_settings import synthesis_config
 from onescene.stages import views
 from onescene.stages.diffusion_views import Guide
 from onescene.types import Cameras
 
+logger = logging.getLogger(__name__)
 _SHAPING = ("trajectory", "frames", "radius_world", "view_hw", "view_fov_deg")
 _GUIDING = ("view_memory", "view_sampling", "view_steps", "anchor_fov_deg", "seed")
 
@@ -74,6 +77,11 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
     def make(context: StepContext) -> dict[str, Any]:
         cameras = context.given or trajectory_cameras(settings, load_distance(context.inputs["distance"]))
         scene, facts = load_gaussians(context.inputs["gaussians"]), {"method": settings.method, "frames": len(cameras)}
+        if cameras_file:
+            seen = load_distance(distance) if distance.is_file() else None
+            facts["warnings"] = odd_about_cameras(cameras, seen, cameras_file)
+            for sentence in facts["warnings"]:
+                logger.warning(sentence)
         kept, guide = None, None
         if settings.method != "baseline":
             kept = KeptFrames(gaussians.parents[1], digest_of_value(made_from(step)), _device())
