@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from test_cli import TINY, make_photo
-from view_models import official_folder
+from view_models import TINY as TINY_UNET
+from view_models import official_folder, random_unet, write_adapters
 
 from onescene.cli import main
 from onescene.io.images import load_image
+from onescene.models.seva import SevaConfig
 from onescene.models.seva.network import SevaUNet
 from onescene.pipeline.steps import views as step
 
 pytest.importorskip("transformers", reason="pip install 'onescene[paper]'")
 FRAMES = 7
+
+
+def swap(folder: Path, config: SevaConfig) -> None:
+    """Makes the second adapter one of another network."""
+    write_adapters(random_unet(config), folder / "x")
+    shutil.rmtree(folder / "rendered")
+    shutil.copytree(folder / "x" / "rendered", folder / "rendered")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,54 @@ def test_views_by_diffusion_are_written_recorded_and_resumed(scaffold, run, tmp_
     assert "up to date" in capsys.readouterr().err
     assert call(scaffold, run, *words, "--memory", "none") == 0
     assert not torch.equal(pictures(run)[5], pictures(whole)[5])
+
+
+def test_a_chunk_that_was_stopped_half_way_is_made_as_if_it_had_not_been(scaffold, run, tmp_path, monkeypatch):
+    words = ["--method", "dual-lora", "--weights", str(scaffold / "weights"), "--steps", "2"]
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    assert call(scaffold, whole, *words) == 0
+    passes, forward = [], SevaUNet.forward
+
+    def stopped(*a, **k):
+        passes.append(1)
+        if len(passes) == 4:  # the second step of the second chunk
+            raise KeyboardInterrupt
+        return forward(*a, **k)
+
+    monkeypatch.setattr(SevaUNet, "forward", stopped)
+    assert call(scaffold, run, *words) == 130
+    kept = sorted(p.name for p in next((run / ".onescene").glob("views-*")).iterdir())
+    assert kept == [f"{v:05d}.npz" for v in range(3)] and not (run / "04_views").exists()
+    passes.clear()
+    passes.extend([1] * 10)
+    assert call(scaffold, run, *words) == 0
+    assert len(passes) == 14, "two steps for each of the two chunks that were not through"
+    assert all(torch.equal(a, b) for a, b in zip(pictures(run), pictures(whole), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda f: swap(f, replace(TINY_UNET, lora_rank=3)), "adapter must have rank 2 as the network has, got 3"),
+        (lambda f: swap(f, replace(TINY_UNET, lora_rank=2, num_res_blocks=2)), "adapter is of another base: "),
+        (
+            lambda f: (f / "rendered" / "adapter_config.json").write_text("{"),
+            "must be a JSON object with r and",
+        ),
+        (lambda f: (f / "clean" / "adapter_config.json").write_text('{"lora_alpha": 4}'), "with r and lora_alpha"),
+        (lambda f: (f / "clean" / "adapter_config.json").write_text('{"r": 0, "lora_alpha": 4}'), "r must be a whole"),
+        (lambda f: (f / "clean" / "adapter_model.safetensors").write_bytes(b"no tensors"), "adapter_model.safetensors"),
+    ],
+    ids=["rank", "base", "no JSON", "no rank", "rank 0", "no tensors"],
+)
+def test_adapters_that_do_not_fit_are_named(scaffold, run, tmp_path, capsys, spoil, sentence):
+    folder = official_folder(tmp_path / "weights", adapters=["clean", "rendered"])
+    write_adapters(random_unet(replace(TINY_UNET, lora_rank=2)), folder)
+    spoil(folder)
+    assert call(scaffold, run, "--method", "dual-lora", "--weights", str(folder)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("onescene:")]
+    assert len(said) == 1 and sentence in said[0]
+    assert not (run / "04_views").exists()
 
 
 def test_a_frame_that_was_damaged_is_made_again(scaffold, run, monkeypatch):

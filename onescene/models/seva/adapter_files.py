@@ -8,6 +8,7 @@ written with its numbers at the centre of that kernel and zeros around.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -84,6 +85,27 @@ def adapter_files(network: nn.Module, which: Which) -> dict[str, bytes]:
     }
 
 
+def read_rank_and_alpha(folder: str | Path) -> tuple[int, float]:
+    """Rank and scale of the adapter in a PEFT folder.
+
+    Raises:
+        FileNotFoundError: it has no ``adapter_config.json``.
+        ValueError: that file is no JSON object, or lacks a rank or a scale that can be.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"adapter config not found: {path}")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        rank, alpha = config["r"], config["lora_alpha"]
+        fits = type(rank) is int and rank >= 1 and type(alpha) in (int, float) and math.isfinite(alpha)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must be a JSON object with r and lora_alpha, as PEFT writes it") from error
+    if not fits:
+        raise ValueError(f"{path}: r must be a whole number >= 1 and lora_alpha a number, got {rank!r} and {alpha!r}")
+    return rank, float(alpha)
+
+
 def load_adapter(network: nn.Module, which: Which, folder: str | Path) -> None:
     """Loads one adapter of every wrapped layer from a PEFT folder; nothing is changed if anything does not fit.
 
@@ -97,16 +119,13 @@ def load_adapter(network: nn.Module, which: Which, folder: str | Path) -> None:
         ValueError: another rank, scale or base, or a convolution's adapter that looks at more than one pixel.
     """
     folder = Path(folder)
-    if not (folder / CONFIG_NAME).is_file():
-        raise FileNotFoundError(f"adapter config not found: {folder / CONFIG_NAME}")
+    found, alpha = read_rank_and_alpha(folder)
     state, layers = read_state_dict(folder / WEIGHTS_NAME), _wrapped(network)
-    config = json.loads((folder / CONFIG_NAME).read_text("utf-8"))
-    rank = next(iter(layers.values())).lora_A1.shape[0]
-    if config.get("r") != rank:
-        raise ValueError(f"adapter must have rank {rank} as the network has, got {config.get('r')} in {folder}")
-    scaling = next(iter(layers.values())).scaling
-    if abs(config.get("lora_alpha", 0) / rank - scaling) > 1e-9:
-        raise ValueError(f"lora_alpha must be {scaling * rank:g}, got {config.get('lora_alpha')} in {folder}")
+    rank, scaling = next(iter(layers.values())).lora_A1.shape[0], next(iter(layers.values())).scaling
+    if found != rank:
+        raise ValueError(f"adapter must have rank {rank} as the network has, got {found} in {folder}")
+    if abs(alpha / rank - scaling) > 1e-9:
+        raise ValueError(f"lora_alpha must be {scaling * rank:g}, got {alpha:g} in {folder}")
     wanted = adapter_state(network, which)
     if odd := sorted(wanted.keys() ^ state.keys()):
         raise ValueError(f"adapter is of another base: {len(odd)} keys differ (first: {odd[0]}) in {folder}")

@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 
 from onescene.models.loading import WeightFile, load_into, sha256_of
-from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, read_rank_and_alpha
 from onescene.models.seva.config import SevaConfig
 from onescene.models.seva.encoders import (
     Autoencoder,
@@ -195,9 +195,8 @@ def load_bundle(folder: str | Path, device: torch.device | str = "cpu", dtype: t
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     denoiser = load_seva(parts["denoiser"][0], SevaConfig.from_official(manifest.network))
     if manifest.adapters:
-        config = json.loads(parts["adapters"][0].read_text("utf-8"))
         if not denoiser.config.lora_rank:
-            denoiser = add_adapters(denoiser, int(config["r"]), float(config["lora_alpha"])).eval()
+            denoiser = add_adapters(denoiser, *read_rank_and_alpha(folder / manifest.adapters[0])).eval()
         for which, name in enumerate(manifest.adapters, start=1):
             load_adapter(denoiser, which, folder / name)
     path = folder / manifest.autoencoder
