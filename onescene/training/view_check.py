@@ -19,7 +19,7 @@ from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
 from onescene.models.seva.memory import Policy
-from onescene.models.seva.sampling import SamplerConfig, sample
+from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.training.view_batches import FORM, ChunkDraw, Scenes
 
 _DARK = 2 / 255  # a render's pixel that no channel of which is brighter is a hole
@@ -33,6 +33,7 @@ class CheckConfig:
     memory: Policy = "nearest"
     steps: int = 8
     seed: int = 0
+    start_sigma: float | None = None  # noise on the renders at which targets begin; None = they begin at pure noise
 
 
 @torch.no_grad()
@@ -49,11 +50,12 @@ def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[T
     anchors = posed(scene.clean_rgb, scene.clean_world_from_cam, scene.clean_K)
     renders = posed(scene.rendered_rgb, scene.world_from_cam, scene.K)
 
-    def synthesise(views: ChunkViews, number: int) -> Tensor:
-        views = views if draw.anchors else replace(views, anchors=views.anchors[[]])
-        conditions = assemble(FORM[draw.method], views, camera_scale=models.manifest.camera_scale)
+    def synthesise(given: ChunkViews, number: int) -> Tensor:
+        given = given if draw.anchors else replace(given, anchors=given.anchors[[]])
+        conditions = assemble(FORM[draw.method], given, camera_scale=models.manifest.camera_scale)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        return sample(models.denoiser, conditions, SamplerConfig(config.steps), generator)
+        start = Start(latents=given.renders.latents, sigma=config.start_sigma) if config.start_sigma else None
+        return sample(models.denoiser, conditions, SamplerConfig(config.steps), generator, start)
 
     def develop(latents: Tensor) -> tuple[Tensor, Tensor]:
         rgb = models.autoencoder.decode(latents)

@@ -14,7 +14,7 @@ from onescene.models.seva.conditioning import Conditions, Routing
 from onescene.models.seva.denoiser import NoisePredictor, denoise, euler_states
 from onescene.models.seva.guidance import MINIMAL_SCALE, guide, multiview_scales, temporal_scales
 from onescene.models.seva.network import SevaUNet
-from onescene.models.seva_schedule import sigma_schedule
+from onescene.models.seva_schedule import sigma_schedule, sigma_table
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,31 @@ class SamplerConfig:
             raise ValueError(f"guidance must be none, multiview or temporal, got {self.guidance!r}")
         if self.routing not in ("trained", "released"):
             raise ValueError(f"routing must be trained or released, got {self.routing!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where targets begin instead of pure noise: pictures with some noise on them (SDEdit; Meng et al., ICLR 2022).
+
+    Attributes:
+        latents: Of the pictures, such as the scaffold's renders.
+        sigma: Noise on them, at least the table's lowest level.
+    """
+
+    latents: Float[Tensor, "targets c h w"]
+    sigma: float
+
+    def levels(self, steps: int) -> Float[Tensor, " levels"]:
+        """``steps`` noise levels of SEVA's table from ``sigma`` down, and a final 0.
+
+        Raises:
+            ValueError: ``sigma`` is below the table's lowest level.
+        """
+        table = sigma_table()
+        top = int((table <= self.sigma).sum()) - 1
+        if top < 0:
+            raise ValueError(f"sigma must be at least {float(table[0]):.3g}, got {self.sigma}")
+        return torch.cat((table[torch.linspace(top, 0, steps + 1)[:-1].long()], torch.zeros(1)))
 
 
 def noise_predictor(network: SevaUNet, conditions: Conditions, routing: Routing = "trained") -> NoisePredictor:
@@ -61,7 +86,11 @@ def guidance_scales(config: SamplerConfig, conditions: Conditions) -> Float[Tens
 
 @torch.no_grad()
 def sample_states(
-    network: SevaUNet, conditions: Conditions, config: SamplerConfig, generator: torch.Generator
+    network: SevaUNet,
+    conditions: Conditions,
+    config: SamplerConfig,
+    generator: torch.Generator,
+    start: Start | None = None,
 ) -> Iterator[Float[Tensor, "t c h w"]]:
     """Yields the latents of a chunk after every step; the last ones are the sample, its targets where known = 0.
 
@@ -70,6 +99,7 @@ def sample_states(
         conditions: Of the chunk.
         config: Steps, guidance and routing.
         generator: On the CPU, so that a seed means the same on every device.
+        start: Where the targets begin; None = pure noise.
     """
     scales = guidance_scales(config, conditions)
 
@@ -86,13 +116,22 @@ def sample_states(
     def draw(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=generator).to(like)
 
-    sigmas = sigma_schedule(config.steps).to(conditions.latents)
-    yield from euler_states(denoiser, draw(conditions.latents), sigmas, draw)
+    sigmas = (sigma_schedule(config.steps) if start is None else start.levels(config.steps)).to(conditions.latents)
+    noise = draw(conditions.latents)
+    if start is not None:
+        begin = conditions.latents.clone()
+        begin[~conditions.input_frames] = start.latents.to(begin)
+        noise = (begin + sigmas[0] * noise) * (1 + sigmas[0] ** 2).rsqrt()
+    yield from euler_states(denoiser, noise, sigmas, draw)
 
 
 def sample(
-    network: SevaUNet, conditions: Conditions, config: SamplerConfig, generator: torch.Generator
+    network: SevaUNet,
+    conditions: Conditions,
+    config: SamplerConfig,
+    generator: torch.Generator,
+    start: Start | None = None,
 ) -> Float[Tensor, "targets c h w"]:
     """The targets of a chunk, after the last step; arguments as :func:`sample_states`."""
-    *_, last = sample_states(network, conditions, config, generator)
+    *_, last = sample_states(network, conditions, config, generator, start)
     return last[~conditions.input_frames]

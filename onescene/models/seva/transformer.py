@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -89,6 +90,12 @@ class Attention(nn.Module):
         """Self-attention over the tokens that ``scope`` brings together."""
         q, k, v = (scope.join(routed(layer, x, mask)) for layer in (self.to_q, self.to_k, self.to_v))
         return routed(self.to_out[0], scope.split(self._softmax(q, k, v), x.shape[1]), mask)
+
+    def weights(self, x: Tensor, mask: Tensor | None, scope: Scope) -> Tensor:
+        """Self-attention's shares [batch, who asks, who is asked], mean over heads; rows sum to 1."""
+        q, k = (scope.join(routed(layer, x, mask)) for layer in (self.to_q, self.to_k))
+        q, k = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k))
+        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1).mean(dim=1)
 
     def cross(self, x: Tensor, context: Tensor, mask: Tensor | None, scope: Scope) -> Tensor:
         """Attention to ``context`` [scenes * frames, n, channels]; where frames meet, to that of a scene's first frame.
