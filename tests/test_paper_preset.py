@@ -15,6 +15,7 @@ from view_models import official_folder
 from onescene.cli import main
 from onescene.models.one2scene import One2Scene
 from onescene.models.one2scene.weights import one2scene_bytes
+from onescene.pipeline.notebooks import open_notebook
 from onescene.pipeline.official import SIZES
 from onescene.pipeline.settings import settings_from
 
@@ -76,3 +77,14 @@ def test_weights_may_lie_anywhere(official, tmp_path):
     params.write_text(json.dumps({"view_weights": places["view_weights"]}))
     with pytest.raises(ValueError, match="--preset paper needs weights in a folder that --weights names"):
         settings_from("paper", params)
+
+
+def test_a_notebook_opens_with_the_folder_or_with_a_scaffold_alone(official, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    run = open_notebook("results/x", networks="paper", weights=official)
+    assert run.settings.view_weights == str(official / "views")
+    alone = open_notebook("results/x", networks="small", weights=official / "scaffold.safetensors")
+    assert alone.settings.scaffold_weights == run.settings.scaffold_weights == str(official / "scaffold.safetensors")
+    assert open_notebook("results/x", networks="small").settings.scaffold_weights is None
+    with pytest.raises(ValueError, match="--preset paper needs weights"):
+        open_notebook("results/x", networks="paper")

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from onescene.io.atomic import atomic_write_json
-from onescene.pipeline.settings import preset
+from onescene.pipeline.settings import RunSettings, preset
 from onescene.viewer import is_interactive
 
 
@@ -38,11 +38,13 @@ class NotebookRun:
     Attributes:
         root: The project's root.
         results: Where its numbers go.
+        settings: Of a run with the networks that it was opened with: their files.
         checks: What was checked, and whether it held.
     """
 
     root: Path
     results: Path
+    settings: RunSettings = field(default_factory=RunSettings)
     checks: dict[str, bool] = field(default_factory=dict)
 
     def path(self, name: str | Path) -> Path:
@@ -69,24 +71,32 @@ class NotebookRun:
         return pd.DataFrame(rows, columns=["measured", "value"]).set_index("measured")
 
 
-def open_notebook(results: str | Path, seed: int = 0, networks: str | None = None) -> NotebookRun:
+def open_notebook(
+    results: str | Path, seed: int = 0, networks: str | None = None, weights: str | Path = ""
+) -> NotebookRun:
     """Fixes the seeds, finds the project's root, and lets cells show figures as JPEG (photographs stay small).
 
     Args:
         results: Folder for ``metrics.json``, from the project's root.
         seed: Seed of torch and numpy.
         networks: Preset whose networks the notebook needs, or None.
+        weights: Folder of the official networks for the preset ``paper``, or a file of any scaffold network, from the
+            project's root; empty: the preset's own.
 
     Raises:
-        ValueError: the preset is unknown, or its networks are not at hand; the sentence says what it needs.
+        FileNotFoundError, ValueError: the preset is unknown, or its networks are not at hand; the sentence says what
+            it needs.
     """
-    if networks is not None:
-        preset(networks)
+    root = project_root()
+    path = root / weights if weights else None
+    if path is not None and path.is_file():
+        settings = RunSettings(scaffold_weights=str(path))
+    else:
+        settings = RunSettings() if networks is None else preset(networks, path)
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global state
     _show_figures()
-    root = project_root()
-    return NotebookRun(root, root / results)
+    return NotebookRun(root, root / results, settings)
 
 
 def _show_figures() -> None:
