@@ -244,6 +244,15 @@ def test_a_compressed_ply_stores_neighbours_together(tmp_path):
     assert boxes[0].prod(1).median() > 0.9 and boxes[1].prod(1).median() < 0.25
 
 
+def test_a_sog_that_takes_long_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("onescene.io.sog._SLOW_COUNT", 20)
+    for n, degree in ((20, 1), (21, 0)):
+        save_gaussians(random_gaussians(n, degree=degree), tmp_path / "a.sog")
+    assert not caplog.text
+    save_gaussians(random_gaussians(21, degree=1), tmp_path / "a.sog")
+    assert "clustering the colours of 21 Gaussians takes some minutes" in caplog.text
+
+
 def test_splat_notes_what_it_drops(tmp_path, caplog):
     save_gaussians(random_gaussians(3, degree=0), tmp_path / "plain.splat")
     assert not caplog.text

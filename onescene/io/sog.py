@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import zipfile
 import zlib
@@ -23,11 +24,14 @@ from onescene.io.arrays import GaussianArrays, quats_from_three, scales_from_log
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.ply import ply_bytes
 
+logger = logging.getLogger(__name__)
+
 _MAX_META_BYTES = 1 << 20  # real ones take 20 kB, and JSON several times as much once it is read
 # Each Gaussian takes 3 bytes of position that hardly shrink; what claims fewer than one is a bomb. Small files may well
 # repeat themselves.
 _ALWAYS_FINE_COUNT = 1 << 20
 _PALETTE_COLUMNS = 64
+_SLOW_COUNT = 100_000  # 370,000 of degree 3 took gaussforge 0.6.0 more than five minutes, 40,000 seven seconds
 _COEFFICIENTS = {1: 3, 2: 8, 3: 15}  # bands -> coefficients above degree 0
 _QUAT_TAG = 252  # the alpha of a rotation: 252 + the index of its largest component
 _DAMAGES = (
@@ -38,7 +42,9 @@ Pixels = Callable[[str, int], np.ndarray]
 
 
 def write_sog(arrays: GaussianArrays, path: str | os.PathLike) -> Path:
-    """Writes a bundled SOG file; returns the path."""
+    """Writes a bundled SOG file; returns the path. Many view-dependent colours take minutes, which the log says."""
+    if arrays.sh_degree > 0 and len(arrays) > _SLOW_COUNT:
+        logger.warning("%s: clustering the colours of %d Gaussians takes some minutes", path, len(arrays))
     from gaussforge import GaussForge  # here: a compiled package that most commands do not need
 
     result = GaussForge().convert(ply_bytes(arrays), "ply", "sog")
