@@ -15,7 +15,7 @@ TINY = {
     "03_scaffold": {"face_px": 128, "turns": 1},
     "04_scaffold_training": {"rooms": 3, "steps": 16, "height_px": 32},
     "05_novel_views": {"frames": 3, "view_px": 64, "face_px": 48, "refine_steps": 4},
-    "06_dual_lora": {"steps": 60, "base_steps": 80, "scenes": 32},
+    "06_dual_lora": {"rooms": 1, "views": 4, "width": 32, "steps": 3, "sampling_steps": 2},
     "07_evaluation": {"rooms": 1, "height_px": 96, "face_px": 64},
     "08_explore_and_refine": {"face_px": 48, "steps": 12},
 }

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from view_models import TINY, random_unet, tiny_models
 
 from onescene.geometry.trajectories import make_trajectory
+from onescene.models.seva import SevaUNet
 from onescene.models.seva.insight import joint_attention
 from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.models.seva.transformer import Adapters, Attention, Scope
@@ -25,6 +26,7 @@ from onescene.plots.chunks import (
 )
 from onescene.training.novel_views import noised
 from onescene.training.view_batches import draw_chunk
+from onescene.training.view_check import noise_error
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,15 @@ def test_attention_of_every_joint_layer_sums_to_one(chunk):
     apart = random_unet(replace(TINY, lora_rank=2, unflatten_names=()))
     with pytest.raises(ValueError, match="must have joint attention"):
         joint_attention(apart, told, scaled, 500)
+
+
+def test_the_error_of_the_noise_depends_on_the_mask():
+    """One for a network that says nothing; of networks with adapters another one for another mask."""
+    models, draw = tiny_models(), replace(DRAW, memory=0.0)
+    errors = {name: noise_error(models, SCENES, draw, 3, mask=m) for name, m in (("", None), ("1", torch.ones_like))}
+    assert errors[""] == noise_error(models, SCENES, draw, 3, mask=lambda mask: mask) != errors["1"]
+    silent = replace(models, denoiser=SevaUNet(models.denoiser.config))
+    assert noise_error(silent, SCENES, draw, 3) == pytest.approx(1, abs=0.2)
 
 
 def test_sampling_can_begin_at_pictures(chunk):

@@ -24,7 +24,7 @@ def pictures(rgb: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
 
 
 def strips_figure(
-    rows: Mapping[str, Float[Tensor, "n 3 h w"]], titles: Sequence[str] = (), *, cell_in: float = 1.25
+    rows: Mapping[str, Float[Tensor, "n 3 h w"]], titles: Sequence[str] = (), *, cell_in: float = 0.85
 ) -> Figure:
     """Rows of pictures, each with its name at the left; rows may differ in length.
 
@@ -98,7 +98,7 @@ def memory_figure(
         distance_world: Mean distance between them [world units].
         cost_of_distance: What a world unit costs [degrees].
     """
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     plan, bars = figure.subplots(1, 2, width_ratios=[1, 1.5])
     made = range(len(rotation_deg))
     reach = max(float(cameras.world_from_cam[:, :3, 3].abs().max()), 0.2)
@@ -109,9 +109,11 @@ def memory_figure(
         width = 2.5 if kind in ("target", "memory") else 1.0
         plan.plot((x, x + dx), (z, z + dz), color=_CAMERA[kind], linewidth=width)
         plan.plot(x, z, "o", color=_CAMERA[kind], markersize=5)
-        plan.text(x - 0.6 * dx, z - 0.6 * dz, str(frame), fontsize=7, ha="center", va="center", color=_CAMERA[kind])
+        plan.text(x - 0.5 * dx, z - 0.5 * dz, str(frame), fontsize=7, ha="center", va="center", color=_CAMERA[kind])
     plan.plot(0, 0, "+", color="black", markersize=9)
-    plan.set(aspect="equal", xlabel="x right", ylabel="z forward", title="from above: targets red, memory green")
+    plan.margins(0.12)
+    plan.set(aspect="equal", xlabel="x right", ylabel="z forward")
+    plan.set_title("from above: targets red, memory green", fontsize=10)
     distance = cost_of_distance * distance_world
     bars.bar(made, rotation_deg.tolist(), color="0.6", label="turn [degrees]")
     bars.bar(made, distance.tolist(), bottom=rotation_deg.tolist(), color="0.3", label="distance, as degrees")
@@ -134,7 +136,7 @@ def sources_figure(
         names: Of the frames.
         asks: Frame, row and column of the place on the grid of ``weights``.
     """
-    figure = Figure(figsize=(1.35 * len(pictures), 1.9), layout="constrained")
+    figure = Figure(figsize=(1.15 * len(pictures), 1.65), layout="constrained")
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     height, width = pictures.shape[-2:]
     rows, columns = weights.shape[1:]
@@ -152,7 +154,7 @@ def sources_figure(
 
 def curves_figure(curves: Mapping[str, Sequence[float]], ylabel: str) -> Figure:
     """Losses over steps on a logarithmic axis: every step pale, the running mean over it."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
     for name, values in curves.items():
         smooth = torch.tensor(values, dtype=torch.float64)

@@ -20,7 +20,8 @@ from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chun
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
 from onescene.models.seva.memory import Policy
 from onescene.models.seva.sampling import SamplerConfig, Start, sample
-from onescene.training.view_batches import FORM, ChunkDraw, Scenes
+from onescene.training.novel_views import chunk_errors
+from onescene.training.view_batches import FORM, ChunkDraw, Scenes, draw_chunks, encode_chunk
 
 _DARK = 2 / 255  # a render's pixel that no channel of which is brighter is a hole
 
@@ -67,6 +68,37 @@ def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[T
     policy = config.memory if draw.method == "dual-lora" else "none"
     plan = plan_chunks(renders.world_from_cam, anchors.world_from_cam, ChunkConfig(draw.targets, draw.clean, policy))
     return torch.stack([frame.rgb for frame in generate_chunks(plan, sources)]).float().cpu()
+
+
+@torch.no_grad()
+def noise_error(
+    models: ViewModels,
+    data: Scenes,
+    draw: ChunkDraw,
+    count: int = 24,
+    seed: int = 0,
+    mask: Callable[[Tensor], Tensor] | None = None,
+) -> float:
+    """Mean squared error of the predicted noise on the targets of chunks, as in training but without learning.
+
+    Args:
+        models: Trained for the method of ``draw``.
+        data: Scenes.
+        draw: How chunks are drawn; the same for the same seed and method, others for another method.
+        count: Number of chunks.
+        seed: Of chunks, levels and noise.
+        mask: Makes the routing mask from the true one (1 = rendered frame); None = the true one.
+    """
+    device = next(models.denoiser.parameters()).device
+    encoders, scale = (models.autoencoder, models.image_encoder), models.manifest.camera_scale
+    errors = []
+    for sample_, generator in draw_chunks(data, 0, seed, count, draw):
+        told, true = encode_chunk(sample_, draw, encoders, device, scale)
+        if mask is not None:
+            told = replace(told, source_view_mask=mask(told.source_view_mask))
+        routed = models.denoiser.config.lora_rank > 0
+        errors.append(float(chunk_errors(models.denoiser, [(told, true)], [generator], routed)[0]))
+    return float(np.mean(errors))
 
 
 def scene_scores(
