@@ -31,7 +31,7 @@ _MAX_META_BYTES = 1 << 20  # real ones take 20 kB, and JSON several times as muc
 # repeat themselves.
 _ALWAYS_FINE_COUNT = 1 << 20
 _PALETTE_COLUMNS = 64
-_SLOW_COUNT = 100_000  # 370,000 of degree 3 took gaussforge 0.6.0 more than five minutes, 40,000 seven seconds
+_SLOW_COUNT = 100_000  # 370,000 of degree 3 took gaussforge 0.6.0 more than eight minutes, 40,000 seven seconds
 _COEFFICIENTS = {1: 3, 2: 8, 3: 15}  # bands -> coefficients above degree 0
 _QUAT_TAG = 252  # the alpha of a rotation: 252 + the index of its largest component
 _DAMAGES = (
