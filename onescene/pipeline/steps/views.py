@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from onescene.geometry.cubemap import FACES
 from onescene.geometry.trajectories import fit_trajectory_scale, make_trajectory
@@ -113,16 +116,25 @@ def _device() -> torch.device:
 
 
 def _guide(settings: RunSettings, kept: KeptFrames, context: StepContext) -> Guide:
-    """Networks and anchors of a run."""
-    faces = [load_image(context.inputs[face]) for face in FACES]
-    return Guide(
-        models=load_bundle(settings.view_weights, kept.device),
-        anchors=torch.stack(faces),
-        fov_deg=settings.anchor_fov_deg,
-        config=synthesis_config(settings),
-        stored=kept.stored,
-        keep=kept.keep,
-    )
+    """Networks and anchors of a run, and its frames that are kept."""
+    faces = torch.stack([load_image(context.inputs[face]) for face in FACES])
+    return replace(view_guide(settings, faces, kept.device), stored=kept.stored, keep=kept.keep)
+
+
+def view_guide(
+    settings: RunSettings, anchors: Float[Tensor, "6 3 face face"], device: torch.device | None = None
+) -> Guide | None:
+    """What guides views by diffusion as the settings want them; None with ``baseline``, which needs nothing.
+
+    Args:
+        settings: Method, weights and how to sample.
+        anchors: The six faces in [0, 1].
+        device: Of the networks; None: a GPU where there is one.
+    """
+    if settings.method == "baseline":
+        return None
+    models = load_bundle(settings.view_weights, device or _device())
+    return Guide(models=models, anchors=anchors, fov_deg=settings.anchor_fov_deg, config=synthesis_config(settings))
 
 
 def _as_fact(file: WeightFile) -> dict[str, str]:
