@@ -48,7 +48,7 @@ def strips_figure(
 
 
 def conditions_figure(
-    rows: Mapping[str, Float[Tensor, "t 3 h w"]],
+    rows: Mapping[str, Float[Tensor, "t 3 height width"]],
     known: Float[Tensor, " t"],
     rendered: Float[Tensor, " t"],
     rays: Float[Tensor, "t 6 h w"],
