@@ -2,6 +2,9 @@
 
 Every network is a training of its own (``views_training.py``) in a folder of its own, so a stopped ablation goes on
 where it stood; same data, seeds, budget and sizes for all. Memory changes sampling alone, so two rows share a network.
+
+Measured are pictures against the truth (in holes, outside them), TSED between neighbours, RotErr, TransErr and CamMC of
+poses estimated from the pictures (``metrics/view_poses.py``). The first row is the truth itself: what these lose.
 """
 
 from __future__ import annotations
