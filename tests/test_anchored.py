@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,27 @@ def test_seed_decides_and_known_pixels_of_a_view_are_kept() -> None:
     assert torch.equal(made[0][:, mask], request().placed.panorama[:, mask])
 
 
+@pytest.mark.parametrize("heuristic", HEURISTICS)
+def test_a_second_pass_sees_whole_views_and_leaves_the_photo(heuristic: str) -> None:
+    asked: list[InpaintRequest] = []
+
+    def engine(view: InpaintRequest) -> torch.Tensor:
+        asked.append(view)
+        return torch.full_like(view.rgb, 0.25 if view.strength == 1 else 0.75)
+
+    config = AnchoredConfig(heuristic, engine="a folder", second_pass=0.3, steps=10)
+    steps, placed = list(paint_views(request(), config, engine)), request().placed
+    again = [step for step in steps if step.view.name.endswith(", again")]
+    assert [s.view.name for s in again] == [f"{v.name}, again" for v in view_order(config, 33.0, -33.0)]
+    second = [view for view in asked if view.strength == 0.3]
+    assert second and len(asked) - len(second) <= len(steps) - len(again)
+    assert all(float(view.rgb[:, ~view.known].min()) > 0.2 for view in second)  # whole, where the first ones are black
+    first, last = steps[-len(again) - 1].panorama, steps[-1].panorama
+    assert torch.equal(last[:, placed.mask], placed.panorama[:, placed.mask])
+    made = ~placed.mask
+    assert float(first[:, made].max()) < 0.5 < float(last[:, made].median())
+
+
 def test_an_engine_of_another_size_and_no_photo_are_refused() -> None:
     with pytest.raises(ValueError, match="the engine made"):
         list(paint_views(request(), AnchoredConfig(), lambda asked: asked.rgb[:, 1:]))
@@ -199,6 +221,9 @@ def share(mask: torch.Tensor) -> float:
         ({"polar_fov_deg": 170.0}, "polar_fov_deg must be in"),
         ({"view_px": 100}, "multiple of 8"),
         ({"steps": 0}, "steps must be"),
+        ({"engine": "x", "second_pass": 1.0}, "second_pass must be 0, or below 1"),
+        ({"engine": "x", "second_pass": 0.3, "steps": 2}, "second_pass must be 0, or below 1 and one of the steps"),
+        ({"second_pass": 0.3}, "second_pass needs a diffusers engine"),
     ],
 )
 def test_settings_out_of_range(settings: dict, says: str) -> None:
@@ -258,6 +283,8 @@ def test_any_inpainting_pipeline_of_diffusers_is_an_engine(tmp_path: Path) -> No
     assert not torch.equal(made[0], made[2])
     mask = request().placed.mask
     assert torch.equal(made[0][:, mask], request().placed.panorama[:, mask])
+    again = load(replace(config, second_pass=0.5))(request(prompt="a"))
+    assert not torch.equal(again, made[0]) and torch.equal(again[:, mask], made[0][:, mask])
 
 
 def test_what_is_wrong_with_an_engine_is_said(tmp_path: Path) -> None:

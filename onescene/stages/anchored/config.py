@@ -29,6 +29,7 @@ class AnchoredConfig:
     ground_prompt: str = ""  # what is below: ground or floor; empty: the scene's prompt
     caption_model: str = ""  # folder of a transformers caption model for prompts that are not given; empty: none
     steps: int = 50  # of a diffusers engine
+    second_pass: float = 0.0  # share of the steps that each view goes through again when all are made, say 0.3; 0: none
     guidance: float = 7.5  # of a diffusers engine
 
     def __post_init__(self) -> None:
@@ -51,3 +52,7 @@ class AnchoredConfig:
             raise ValueError(f"view_px must be 0, or a multiple of 8 and >= 64, got {self.view_px}")
         if self.steps < 1 or not self.guidance >= 0:
             raise ValueError(f"steps must be >= 1 and guidance >= 0, got {self.steps} and {self.guidance}")
+        if self.second_pass and not 1 / self.steps <= self.second_pass < 1:
+            raise ValueError(f"second_pass must be 0, or below 1 and one of the steps or more, got {self.second_pass}")
+        if self.second_pass and self.engine == CLASSICAL:
+            raise ValueError("second_pass needs a diffusers engine: classical denoises nothing")

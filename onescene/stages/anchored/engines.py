@@ -23,12 +23,14 @@ class InpaintRequest:
     """A view to complete.
 
     Attributes:
-        rgb: In [0, 1], black where it is not known.
+        rgb: In [0, 1], black where it is not known (but see ``strength``).
         known: Which pixels are given.
         camera: Of the view, at the panorama's centre; None: the picture is the whole panorama.
         prompt: What is to be seen; may be empty.
         negative_prompt: What is not; may be empty.
         generator: For everything drawn, on the CPU.
+        strength: Below 1: ``rgb`` is a whole picture, and what is not known is noised by this share of the steps and
+            denoised anew.
     """
 
     rgb: Float[Tensor, "3 height width"]
@@ -37,6 +39,7 @@ class InpaintRequest:
     prompt: str
     negative_prompt: str
     generator: torch.Generator
+    strength: float = 1.0
 
 
 Engine = Callable[[InpaintRequest], Float[Tensor, "3 height width"]]
@@ -95,9 +98,11 @@ def diffusers_engine(config: AnchoredConfig) -> Engine:
     if not {"image", "mask_image"} <= takes:
         name = type(pipeline).__name__
         raise ValueError(f"engine {config.engine} is a {name}, which takes no image with a mask: it cannot inpaint")
+    if config.second_pass and "strength" not in takes:
+        raise ValueError(f"engine {config.engine} denoises wholly or not at all: leave second_pass out")
     pipeline.set_progress_bar_config(disable=True)
     pipeline = pipeline.to("cuda" if on_gpu else "cpu")
-    settings = {"num_inference_steps": config.steps, "guidance_scale": config.guidance, "strength": 1.0}
+    settings = {"num_inference_steps": config.steps, "guidance_scale": config.guidance}
 
     def paint(request: InpaintRequest) -> Tensor:
         return _ask(pipeline, takes, settings, request)
@@ -119,6 +124,7 @@ def _ask(pipeline: Any, takes: set[str], settings: dict[str, Any], request: Inpa
         "height": rgb.shape[-2],
         "width": rgb.shape[-1],
         "generator": request.generator,
+        "strength": request.strength,
         "output_type": "pt",
     }
     made = pipeline(**{k: v for k, v in call.items() if k in takes}).images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from onescene.stages.panorama_methods import PanoramaRequest, Synthesise
 from onescene.types import Cameras
 
 _WHOLLY = 0.999  # a view's pixel is known if all that it is interpolated from is
+FEATHER = 0.1  # of a view's side, over which what was denoised again fades in
 _MOST_LEFT = 64  # views for what the planned ones left out: each takes at least its own centre
 
 
@@ -62,7 +63,7 @@ def load(config: AnchoredConfig) -> Synthesise:
 
     def synthesise(request: PanoramaRequest) -> Tensor:
         panorama = request.placed.panorama
-        planned = len(view_order(config))
+        planned = len(view_order(config)) * (2 if config.second_pass else 1)
         for done, step in enumerate(paint_views(request, config, engine), start=1):
             panorama = step.panorama
             request.progress(min(done / planned, 1.0))
@@ -74,6 +75,9 @@ def load(config: AnchoredConfig) -> Synthesise:
 @torch.no_grad()
 def paint_views(request: PanoramaRequest, config: AnchoredConfig, engine: Engine) -> Iterator[AnchoredStep]:
     """Completes the panorama view by view; the last step's panorama is whole.
+
+    With ``second_pass`` every planned view is then partly noised and denoised once more (W5 of the capabilities): it
+    sees what its neighbours have become since. The photo stays.
 
     Args:
         request: The placed photo, prompts and generator.
@@ -87,14 +91,18 @@ def paint_views(request: PanoramaRequest, config: AnchoredConfig, engine: Engine
         raise ValueError("anchored needs a photo")
     prompts = _prompts(request, config)
     canvas = _Canvas(request.placed, engine, request, config)
-    for view in view_order(config, *photo_rims_deg(request.placed.mask)):
+    views = view_order(config, *photo_rims_deg(request.placed.mask))
+    for view in views:
         yield canvas.paint(view, prompts)
     for _ in range(_MOST_LEFT):
         left = canvas.somewhere_unknown()
         if left is None:
-            return
+            break
         yield canvas.paint(View("rest", "scene", *left, fov_deg=config.side_fov_deg), prompts)
-    raise AssertionError("views did not cover the sphere")
+    else:
+        raise AssertionError("views did not cover the sphere")
+    for view in views if config.second_pass else ():
+        yield canvas.paint_again(view, prompts)
 
 
 def photo_rims_deg(mask: Bool[Tensor, "height width"]) -> tuple[float, float]:
@@ -148,11 +156,24 @@ class _Canvas:
             new_share=float((new * self.area).sum()),
         )
 
-    def _ask(self, rgb: Tensor, known: Tensor, camera: Cameras | None, prompt: str) -> Tensor:
+    def paint_again(self, view: View, prompts: Prompts) -> AnchoredStep:
+        """Lets the engine denoise the last part of a view anew, all but the photo, and fades it in."""
+        photo, prompt = self.request.placed.mask, getattr(prompts, view.subject)
+        if view.fov_deg is None:
+            weight = torch.ones_like(self.panorama[0])
+            made = self._ask(self.panorama, photo, None, prompt, self.config.second_pass)
+        else:
+            placed = self._cut(self.panorama, photo, view, prompt, self.config.second_pass)
+            made, weight = placed.panorama, placed.weight
+        self.panorama = torch.where(photo, self.panorama, torch.lerp(self.panorama, made, weight))
+        return AnchoredStep(replace(view, name=f"{view.name}, again"), prompt, self.panorama, self.known, 0.0)
+
+    def _ask(self, rgb: Tensor, known: Tensor, camera: Cameras | None, prompt: str, strength: float = 1.0) -> Tensor:
         request = self.request
         seed = int(torch.randint(2**31, (1,), generator=request.generator))
         generator = torch.Generator().manual_seed(seed)
-        made = self.engine(InpaintRequest(rgb * known, known, camera, prompt, request.negative_prompt, generator))
+        shown = rgb * known if strength == 1 else rgb
+        made = self.engine(InpaintRequest(shown, known, camera, prompt, request.negative_prompt, generator, strength))
         if made.shape != rgb.shape:
             raise ValueError(f"the engine made {list(made.shape)}, not {list(rgb.shape)}")
         return torch.where(known, rgb, made.clamp(0, 1))
@@ -164,7 +185,7 @@ class _Canvas:
             panorama=self._ask(panorama, known, None, prompt), mask=everywhere, weight=everywhere.to(panorama)
         )
 
-    def _cut(self, panorama: Tensor, known: Tensor, view: View, prompt: str) -> PlacedPhoto:
+    def _cut(self, panorama: Tensor, known: Tensor, view: View, prompt: str, strength: float = 1.0) -> PlacedPhoto:
         hw = tuple(known.shape)
         per_radian = hw[0] / math.pi
         own = 2 * per_radian * math.tan(math.radians(view.fov_deg) / 2)  # at the view's centre
@@ -174,12 +195,13 @@ class _Canvas:
         if bool(known_there.all()):
             nothing = torch.zeros_like(known)
             return PlacedPhoto(panorama=panorama, mask=nothing, weight=nothing.to(panorama))
-        made = self._ask(rgb, known_there, camera, prompt)
+        made = self._ask(rgb, known_there, camera, prompt, strength)
         if view.keep_deg is not None:
             kept = made.shape[-1] * math.tan(math.radians(view.keep_deg) / 2) / math.tan(math.radians(view.fov_deg) / 2)
             margin = max(0, int((made.shape[-1] - kept) / 2))
             made = made[..., margin : made.shape[-1] - margin]  # its height stays the long side
-        return place_photo(made, hw, view.fov_deg, yaw_deg=view.yaw_deg, pitch_deg=view.pitch_deg)
+        feather = FEATHER * own if strength < 1 else 0.0
+        return place_photo(made, hw, view.fov_deg, yaw_deg=view.yaw_deg, pitch_deg=view.pitch_deg, feather_px=feather)
 
     def somewhere_unknown(self) -> tuple[float, float] | None:
         """Yaw and pitch [degrees] of an unknown pixel; None where all is known."""
