@@ -60,11 +60,12 @@ def hang_decals(
         return rgb
     directions = directions_from_panorama(tuple(rgb.shape[-2:]))
     distance = torch.where(sky, torch.nan, log_distance.exp())
+    surface = distance, directions, distance[..., None] * directions
     painted = rgb
     for _ in range(1 + int(_draw(generator, 0, MOST))):
         half, aspect = (math.exp(_draw(generator, *map(math.log, limits))) for limits in (HALF_DEG, ASPECT))
         for _ in range(TRIES):
-            place = _find_place(distance, directions, (half, aspect), generator)
+            place = _find_place(surface, (half, aspect), generator)
             if place is not None:
                 painted = _paint(painted, rgb, place, generator)
                 break
@@ -85,14 +86,17 @@ def _normal(points: Tensor, row: int, column: int) -> Tensor:
 
 
 def _find_place(
-    distance: Tensor, directions: Tensor, shape: tuple[float, float], generator: torch.Generator
+    surface: tuple[Tensor, Tensor, Tensor], shape: tuple[float, float], generator: torch.Generator
 ) -> _Place | None:
-    """A rectangle of a shape (half its width [degrees], aspect) around a random pixel; None if no wall carries it."""
+    """A rectangle of a shape (half its width [degrees], aspect) around a random pixel; None if no wall carries it.
+
+    ``surface``: the distance of every pixel, its direction, and the point there.
+    """
+    distance, directions, points = surface
     height, width = distance.shape
     row = int(height * (0.5 + _draw(generator, -1, 1) * BAND_DEG / 180))
     column = int(_draw(generator, 0, width)) % width
     aspect, size = shape[1], math.tan(math.radians(shape[0])) * float(distance[row, column])
-    points = distance[..., None] * directions
     point, normal = points[row, column], _normal(points, row, column)
     facing = -float(normal @ directions[row, column])
     if not (abs(float(normal[1])) <= UPRIGHT and facing >= FACING):  # NaN is neither
