@@ -9,6 +9,7 @@ Any of them may lie elsewhere: ``panorama_options``, ``scaffold_weights`` and ``
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ SIZES: dict[str, Any] = {
 """The paper's sizes: its panorama, VGGT's faces in one pass, the demo's chain of cameras at SEVA's size."""
 
 
-def official_settings(folder: str | Path | None, named: dict[str, Any]) -> dict[str, Any]:
+def official_settings(folder: str | Path | None, named: Collection[str]) -> dict[str, Any]:
     """Settings of a run with the official networks.
 
     Args:
-        folder: See the module; None: ``named`` has to say where everything is.
-        named: Settings that the caller gives; what stands there is not looked for.
+        folder: See the module; None: the caller has to say where everything is.
+        named: Settings that the caller gives; what they name is not looked for.
 
     Raises:
         ValueError: no folder is given and something is not named.

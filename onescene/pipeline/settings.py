@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from onescene.geometry.trajectories import check_trajectory
@@ -64,15 +63,13 @@ class RunSettings:
     fps: int = 12  # of the film
 
 
-def preset(
-    name: str, weights: str | Path | None = None, named: Mapping[str, Any] = MappingProxyType({})
-) -> RunSettings:
+def preset(name: str, weights: str | Path | None = None, named: Collection[str] = ()) -> RunSettings:
     """The settings of a preset.
 
     Args:
         name: ``small`` or ``paper``.
         weights: Folder of the official networks, for ``paper`` (``pipeline/official.py``).
-        named: What the caller sets itself, so that nothing has to be found for it.
+        named: Settings that the caller gives, for which nothing has to be found.
 
     Raises:
         FileNotFoundError, ValueError: the name is unknown, or weights are missing; the sentence says which.
@@ -82,7 +79,7 @@ def preset(
     if name == "paper":
         from onescene.pipeline.official import official_settings
 
-        return RunSettings(**official_settings(weights, dict(named)))
+        return RunSettings(**official_settings(weights, named))
     if weights is not None:
         raise ValueError("--weights is for --preset paper: small has its weights in the package")
     return RunSettings()
@@ -104,13 +101,13 @@ def settings_from(
     if params_file is not None:
         values = read_params(params_file)
         check_params(values, {**asdict(RunSettings()), "fov_deg": None}, Path(params_file).name)
-    given = {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
-    settings = preset(preset_name, weights, values | given)
-    # one option of the panorama's method leaves those of the preset and of the file
-    options = (settings.panorama_options, values.get("panorama_options") or {}, flags.get("panorama_options") or {})
-    values |= given | {"panorama_options": {k: v for some in options for k, v in some.items()}}
-    if values.get("panorama_method", settings.panorama_method) != settings.panorama_method:
-        values["panorama_options"] = {**options[1], **options[2]}  # the preset's are for its own method
+    values |= {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
+    settings = preset(preset_name, weights, values)
+    own = settings.panorama_method
+    # one option of the panorama's method leaves those of the file, and of the preset where it is the preset's method
+    options = [settings.panorama_options] if values.get("panorama_method", own) == own else []
+    options += [values.get("panorama_options") or {}, flags.get("panorama_options") or {}]
+    values["panorama_options"] = {k: v for some in options for k, v in some.items()}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "trajectory" in values:
         values["trajectory"] = tuple(map(check_trajectory, values["trajectory"]))
