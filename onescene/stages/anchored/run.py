@@ -142,9 +142,7 @@ class _Canvas:
         shown = self.anchor_mask & ~self.known if view.anchored else torch.zeros_like(self.known)
         panorama, known = torch.where(shown, self.anchor, self.panorama), self.known | shown
         prompt = getattr(prompts, view.subject)
-        placed = (
-            self._whole(panorama, known, prompt) if view.fov_deg is None else self._cut(panorama, known, view, prompt)
-        )
+        placed = self._made(panorama, known, view, prompt)
         new = placed.mask & ~known
         self.panorama = torch.where(new, placed.panorama, self.panorama)
         self.known = self.known | new
@@ -159,13 +157,8 @@ class _Canvas:
     def paint_again(self, view: View, prompts: Prompts) -> AnchoredStep:
         """Lets the engine denoise the last part of a view anew, all but the photo, and fades it in."""
         photo, prompt = self.request.placed.mask, getattr(prompts, view.subject)
-        if view.fov_deg is None:
-            weight = torch.ones_like(self.panorama[0])
-            made = self._ask(self.panorama, photo, None, prompt, self.config.second_pass)
-        else:
-            placed = self._cut(self.panorama, photo, view, prompt, self.config.second_pass)
-            made, weight = placed.panorama, placed.weight
-        self.panorama = torch.where(photo, self.panorama, torch.lerp(self.panorama, made, weight))
+        made = self._made(self.panorama, photo, view, prompt, self.config.second_pass)
+        self.panorama = torch.where(photo, self.panorama, torch.lerp(self.panorama, made.panorama, made.weight))
         return AnchoredStep(replace(view, name=f"{view.name}, again"), prompt, self.panorama, self.known, 0.0)
 
     def _ask(self, rgb: Tensor, known: Tensor, camera: Cameras | None, prompt: str, strength: float = 1.0) -> Tensor:
@@ -178,14 +171,14 @@ class _Canvas:
             raise ValueError(f"the engine made {list(made.shape)}, not {list(rgb.shape)}")
         return torch.where(known, rgb, made.clamp(0, 1))
 
-    def _whole(self, panorama: Tensor, known: Tensor, prompt: str) -> PlacedPhoto:
-        """The panorama as any picture, whose left and right ends know nothing of each other."""
-        everywhere = torch.ones_like(known)
-        return PlacedPhoto(
-            panorama=self._ask(panorama, known, None, prompt), mask=everywhere, weight=everywhere.to(panorama)
-        )
+    def _made(self, panorama: Tensor, known: Tensor, view: View, prompt: str, strength: float = 1.0) -> PlacedPhoto:
+        """What the engine makes of a view, on the panorama.
 
-    def _cut(self, panorama: Tensor, known: Tensor, view: View, prompt: str, strength: float = 1.0) -> PlacedPhoto:
+        The whole of it is any picture to the engine, whose left and right ends know nothing of each other.
+        """
+        if view.fov_deg is None:
+            made, everywhere = self._ask(panorama, known, None, prompt, strength), torch.ones_like(known)
+            return PlacedPhoto(panorama=made, mask=everywhere, weight=everywhere.to(panorama))
         hw = tuple(known.shape)
         per_radian = hw[0] / math.pi
         own = 2 * per_radian * math.tan(math.radians(view.fov_deg) / 2)  # at the view's centre
