@@ -10,6 +10,7 @@ from test_novel_views_training import DRAW, SCENES, encoded, generator
 from torch.testing import assert_close
 from view_models import TINY, random_unet, tiny_models
 
+from onescene.data.panoramas import pictures
 from onescene.geometry.trajectories import make_trajectory
 from onescene.models.seva import SevaUNet
 from onescene.models.seva.insight import joint_attention
@@ -20,7 +21,6 @@ from onescene.plots.chunks import (
     conditions_figure,
     curves_figure,
     memory_figure,
-    pictures,
     sources_figure,
     strips_figure,
 )

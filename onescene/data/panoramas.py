@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 from numpy import ndarray
+from torch import Tensor
 
 from onescene.data.splits import check_split, split_of
 
@@ -91,6 +93,11 @@ def decode_panorama(arrays: Mapping[str, ndarray], index: int) -> tuple[ndarray,
     if "unknown" in arrays:
         distance[arrays["unknown"][index]] = np.nan
     return distance, code == 0
+
+
+def pictures(rgb: UInt8[ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """Packed pictures of 8 bits as RGB in [0, 1]."""
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2) / 255
 
 
 def check_height(height: int) -> None:

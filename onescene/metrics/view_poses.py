@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 from torch import Tensor
 
+from onescene.geometry.rotations import look_at
 from onescene.metrics.pose import pose_errors
 
 INLIERS = 12  # fewer matches on their epipolar lines fix no pose
@@ -57,7 +58,9 @@ def relative_pose(seen: Float[Tensor, "n 3"], xy: Float[Tensor, "n 2"], K: Float
         xy: The same points in the view [pixels].
         K: Its intrinsics [pixels].
     """
-    towards = look_at(seen.mean(0)) if len(seen) else torch.eye(3, dtype=torch.float64)
+    towards = torch.eye(3, dtype=torch.float64)
+    if len(seen):
+        towards = look_at(torch.zeros(3, dtype=torch.float64), seen.mean(0))[:3, :3]
     ahead = seen @ towards
     ahead, xy = (x[ahead[:, 2] > _LEAST_COSINE] for x in (ahead, xy))
     if len(xy) < INLIERS:
@@ -102,14 +105,6 @@ def refined(
         return epipolar_sines(*pose(x), seen, rays) / limit
 
     return pose(least_squares(errors, np.concatenate((np.zeros(3), shift)), loss="cauchy", f_scale=0.5).x)
-
-
-def look_at(direction: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
-    """A rotation whose third axis is a direction; the other two are any."""
-    third = torch.nn.functional.normalize(direction.double(), dim=0)
-    least = torch.eye(3, dtype=torch.float64)[int(third.abs().argmin())]
-    first = torch.nn.functional.normalize(torch.linalg.cross(least, third), dim=0)
-    return torch.stack((first, torch.linalg.cross(third, first), third), dim=1)
 
 
 def features(rgb: Float[Tensor, "3 h w"]) -> tuple[Tensor, np.ndarray]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onescene.data.panoramas import PackedPanorama, iterate_panoramas
+from onescene.data.panoramas import PackedPanorama, iterate_panoramas, pictures
 from onescene.data.rooms import render_panorama, render_views, sample_room
 from onescene.geometry.cubemap import face_cameras
 from onescene.metrics import PanoramaDepthScores, depth_metrics, image_metrics, seam_jump
@@ -178,7 +178,7 @@ def evaluate_sample(
 def _sample_of(packed: PackedPanorama) -> EvaluationSample:
     views, cameras = None, None
     if packed.views is not None:
-        views = torch.from_numpy(packed.views.rgb).permute(0, 3, 1, 2).float() / 255
+        views = pictures(packed.views.rgb)
         matrices = {"world_from_cam": packed.views.world_from_cam, "K": packed.views.K}
         cameras = Cameras(**{k: torch.from_numpy(v) for k, v in matrices.items()}, hw=tuple(views.shape[-2:]))
     sky = torch.from_numpy(packed.sky)

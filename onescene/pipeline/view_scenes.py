@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene
 from onescene.geometry.cubemap import face_cameras
 from onescene.geometry.plucker import normalised_intrinsics
@@ -72,7 +73,7 @@ def scene_of_panorama(
     world_from_cam[:, :3, 3] *= units_per_metre
     cameras = Cameras(world_from_cam=world_from_cam, K=torch.from_numpy(packed.K), hw=(side, packed.rgb.shape[2]))
     cameras = cameras.resized((config.px, config.px))
-    true = torch.from_numpy(packed.rgb).permute(0, 3, 1, 2).float() / 255
+    true = pictures(packed.rgb)
     rendered = render(made.gaussians, cameras).rgb.clamp(0, 1)
     faces = face_cameras(config.px, config.scaffold.fov_deg)
     return ViewScene(

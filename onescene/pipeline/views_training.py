@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from safetensors.torch import save
 
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import SceneSet
 from onescene.io.atomic import atomic_write_bytes, atomic_write_json
 from onescene.models.loading import half_bytes
@@ -201,13 +202,12 @@ def new_models(
 
 def fitted_autoencoder(data: Scenes, channels: int) -> LinearAutoencoder:
     """A linear auto-encoder of 8 x 8 pixels to as many channels, fitted to true views of the data."""
-    pictures, seen = [], 0
+    seen: list[Tensor] = []
     for index in torch.linspace(0, len(data) - 1, min(len(data), _FITTED_TO)).long().unique().tolist():
-        pictures.append(torch.from_numpy(data[index].true_rgb).permute(0, 3, 1, 2).float() / 255)
-        seen += len(pictures[-1])
-        if seen >= _FITTED_TO:
+        seen.append(pictures(data[index].true_rgb))
+        if sum(map(len, seen)) >= _FITTED_TO:
             break
-    return LinearAutoencoder(8, channels).fit(torch.cat(pictures))
+    return LinearAutoencoder(8, channels).fit(torch.cat(seen))
 
 
 def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> ViewTrainState:

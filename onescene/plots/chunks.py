@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from onescene.plots.pictures import to_numpy
+from onescene.plots.training import running_mean
 from onescene.types import Cameras
 
 _ADAPTER = {0: "#4c78a8", 1: "#f58518"}  # adapter 1: clean frames and targets; adapter 2: renders
 _CAMERA = {"path": "0.75", "target": "#d7263d", "memory": "#1f9e6e", "made": "0.35"}
-
-
-def pictures(rgb: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
-    """Packed pictures of 8 bits as RGB in [0, 1]."""
-    return torch.from_numpy(rgb).permute(0, 3, 1, 2) / 255
 
 
 def strips_figure(
@@ -157,10 +151,7 @@ def curves_figure(curves: Mapping[str, Sequence[float]], ylabel: str) -> Figure:
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
     for name, values in curves.items():
-        smooth = torch.tensor(values, dtype=torch.float64)
-        for step in range(1, len(values)):
-            smooth[step] = 0.9 * smooth[step - 1] + 0.1 * smooth[step]
-        (line,) = axis.plot(range(1, len(values) + 1), smooth.tolist(), label=name, linewidth=2)
+        (line,) = axis.plot(range(1, len(values) + 1), running_mean(values), label=name, linewidth=2)
         axis.plot(range(1, len(values) + 1), list(values), color=line.get_color(), alpha=0.25, linewidth=0.8)
     axis.set(yscale="log", xlabel="step", ylabel=ylabel)
     axis.legend(fontsize=9)

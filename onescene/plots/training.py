@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from matplotlib.figure import Figure
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Each value with what came before: nine tenths of the last mean, one of the value; as many as values."""
+    return list(accumulate(values, lambda mean, value: 0.9 * mean + 0.1 * value))
 
 
 def loss_figure(losses: Sequence[Mapping[str, float]], learning_rates: Sequence[float]) -> Figure:
@@ -23,9 +29,7 @@ def loss_figure(losses: Sequence[Mapping[str, float]], learning_rates: Sequence[
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     steps = range(1, len(losses) + 1)
     for term in losses[0]:
-        values, smooth = [entry[term] for entry in losses], []
-        for value in values:
-            smooth.append(value if not smooth else 0.9 * smooth[-1] + 0.1 * value)
+        smooth = running_mean([entry[term] for entry in losses])
         top.plot(steps, smooth, label=term, linewidth=2.5 if term == "total" else 1.2)
     top.set_ylabel("loss (running mean)")
     top.legend(ncol=4, fontsize=8)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from onescene.data.panoramas import PackedViews
+from onescene.data.panoramas import PackedViews, pictures
 from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_turn
 from onescene.training.decals import hang_decals
 from onescene.types import Cameras
@@ -64,7 +64,7 @@ class Sample:
 def load_batch(data: PanoramaSet, index: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """RGB [B, 3, H, 2H] in [0, 1], log distance [log m] (0 in the sky, NaN where unknown) and sky, both [B, H, 2H]."""
     items = [data[int(i)] for i in index]
-    rgb = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2).float() / 255
+    rgb = pictures(np.stack([item[0] for item in items]))
     sky = torch.from_numpy(np.stack([item[2] for item in items]))
     distance = torch.from_numpy(np.stack([item[1] for item in items])).float()
     return rgb, torch.where(sky, torch.ones_like(distance), distance).clamp_min(1e-2).log(), sky
@@ -89,7 +89,7 @@ def shrink_targets(log_distance: Tensor, sky: Tensor, height: int) -> tuple[Tens
 def _views(packed: PackedViews, count: int, generator: torch.Generator) -> tuple[Tensor, Cameras]:
     """Some of a place's views, drawn at random."""
     chosen = torch.randperm(len(packed.rgb), generator=generator)[:count].numpy()
-    rgb = torch.from_numpy(packed.rgb[chosen]).permute(0, 3, 1, 2).float() / 255
+    rgb = pictures(packed.rgb[chosen])
     matrices = {"world_from_cam": packed.world_from_cam, "K": packed.K}
     return rgb, Cameras(**{k: torch.from_numpy(v[chosen]) for k, v in matrices.items()}, hw=tuple(rgb.shape[-2:]))
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene
 from onescene.models.seva.bundle import Guided
 from onescene.models.seva.conditioning import ChunkViews, Conditions, Form, PosedLatents, assemble
@@ -71,16 +72,12 @@ class ChunkSample:
     def mirrored(self) -> ChunkSample:
         """The chunk of the mirrored world (x becomes -x)."""
         flip = torch.tensor([-1.0, 1.0, 1.0, 1.0])
-        pictures = {name: getattr(self, name).flip(-1) for name in ("clean", "rendered", "true")}
+        views = {name: getattr(self, name).flip(-1) for name in ("clean", "rendered", "true")}
         poses = {n: flip[:, None] * getattr(self, n) * flip for n in ("clean_world_from_cam", "world_from_cam")}
         intrinsics = {name: getattr(self, name).clone() for name in ("clean_K", "K")}
         for K in intrinsics.values():
             K[:, 0, 2] = 1 - K[:, 0, 2]
-        return ChunkSample(**pictures, **poses, **intrinsics, memory=self.memory)
-
-
-def _pictures(rgb: np.ndarray, index: Sequence[int]) -> Tensor:
-    return torch.from_numpy(rgb[list(index)]).permute(0, 3, 1, 2).float() / 255
+        return ChunkSample(**views, **poses, **intrinsics, memory=self.memory)
 
 
 def _filled(numbers: Sequence[int], count: int) -> list[int]:
@@ -111,11 +108,11 @@ def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator) ->
     memory = [spare[i] for i in remembered]
     K, clean_K = torch.from_numpy(scene.K), torch.from_numpy(scene.clean_K)
     sample = ChunkSample(
-        clean=torch.cat((_pictures(scene.clean_rgb, chosen), _pictures(scene.true_rgb, memory))),
+        clean=torch.cat((pictures(scene.clean_rgb[chosen]), pictures(scene.true_rgb[memory]))),
         clean_world_from_cam=torch.cat((anchors[chosen], poses[memory])),
         clean_K=torch.cat((clean_K[chosen], K[memory])),
-        rendered=_pictures(scene.rendered_rgb, targets),
-        true=_pictures(scene.true_rgb, targets),
+        rendered=pictures(scene.rendered_rgb[targets]),
+        true=pictures(scene.true_rgb[targets]),
         world_from_cam=poses[targets],
         K=K[targets],
         memory=len(memory),

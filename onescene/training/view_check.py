@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene
 from onescene.metrics import image_metrics, psnr
 from onescene.metrics.consistency import tsed
@@ -43,8 +44,8 @@ def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[T
     device, draw = next(models.denoiser.parameters()).device, config.draw
 
     def posed(rgb: np.ndarray, poses: np.ndarray, K: np.ndarray) -> PosedLatents:
-        pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float().to(device) / 255
-        known = {"latents": models.autoencoder.encode(pictures), "embeddings": models.image_encoder.embed(pictures)}
+        seen = pictures(rgb).to(device)
+        known = {"latents": models.autoencoder.encode(seen), "embeddings": models.image_encoder.embed(seen)}
         cameras = {"world_from_cam": torch.from_numpy(poses), "K_normalised": torch.from_numpy(K)}
         return PosedLatents(**known, **{name: value.to(device) for name, value in cameras.items()})
 
@@ -116,7 +117,7 @@ def scene_scores(
         ``perceptual`` where a distance is given, and those of :func:`onescene.metrics.consistency.tsed` and of
         :func:`onescene.metrics.view_poses.view_pose_errors`, the poses estimated from the clean views.
     """
-    true, rendered = (torch.from_numpy(x).permute(0, 3, 1, 2) / 255 for x in (scene.true_rgb, scene.rendered_rgb))
+    true, rendered = pictures(scene.true_rgb), pictures(scene.rendered_rgb)
     holes = (rendered.amax(1, keepdim=True) <= _DARK)[:, 0]
     found = image_metrics(rgb, true)
     scores = {"psnr_db": found["psnr_db"], "ssim_gauss11": found["ssim_gauss11"]}
@@ -129,7 +130,7 @@ def scene_scores(
             scores["perceptual"] = float(distance(rgb, true).mean())
     side = torch.tensor([[rgb.shape[-1]], [rgb.shape[-2]], [1.0]])
     cameras, K = torch.from_numpy(scene.world_from_cam), torch.from_numpy(scene.K) * side
-    clean = torch.from_numpy(scene.clean_rgb).permute(0, 3, 1, 2) / 255
+    clean = pictures(scene.clean_rgb)
     reference = Reference(clean, torch.from_numpy(scene.clean_world_from_cam), torch.from_numpy(scene.clean_K) * side)
     return scores | tsed(rgb, cameras, K) | view_pose_errors(rgb, cameras, K, reference)
 
@@ -154,7 +155,7 @@ def view_scores(
     for index in range(len(data)):
         scene = data[index]
         if models is None or config is None:
-            rgb = torch.from_numpy(getattr(scene, without)).permute(0, 3, 1, 2).float() / 255
+            rgb = pictures(getattr(scene, without))
         else:
             rgb = remake(models, scene, config)
         rows.append(scene_scores(rgb, scene, distance))
