@@ -31,6 +31,8 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        # gloo's threads outlive the group: one that still lets go of a tensor when Python ends aborts the process
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
