@@ -115,7 +115,7 @@ def test_views_are_remade_with_the_memory_and_the_anchors_that_are_asked_for(mon
 
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(views_training, "SMALL_NETWORK", replace(TINY, in_channels=39, out_channels=32))
+    monkeypatch.setattr(views_training, "SMALL_NETWORK", replace(TINY, in_channels=199, out_channels=192))
     monkeypatch.setattr(view_ablation, "stlpips_path", lambda: None)
     named = {s.name: s for s in [*SCENES[:1], scene("d", 3, seed=9)]}
     pack_scenes("a", named.get, tmp_path / "pairs")

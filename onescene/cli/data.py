@@ -31,6 +31,7 @@ def maps(
     height: Height = 192,
     points: Annotated[int, typer.Option(help="Panoramas per map at most.")] = 26,
     views: Annotated[int, typer.Option(help="Displaced perspective views per panorama.")] = 0,
+    view_px: Annotated[int, typer.Option(help="Side of such a view [pixels].")] = 192,
     seed: Seed = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> int:
@@ -41,7 +42,13 @@ def maps(
     check_split(split)
     config = dataclasses.replace(
         MapsConfig(split=split),
-        **{"hw": (height, 2 * height), "points_per_map": points, "views_per_point": views, "seed": seed},
+        **{
+            "hw": (height, 2 * height),
+            "points_per_map": points,
+            "views_per_point": views,
+            "view_px": view_px,
+            "seed": seed,
+        },
         workers=workers,
     )
     index = generate_dataset(packs, out, config, _show)

@@ -25,6 +25,19 @@ def sigma_table() -> Float[Tensor, " levels"]:
     return (((1 - kept) / kept).sqrt() * math.exp(_LOG_SNR_SHIFT)).float()
 
 
+def level_below(sigma: float) -> int:
+    """Noise index of the highest level that is not above ``sigma``.
+
+    Raises:
+        ValueError: ``sigma`` is below the lowest level.
+    """
+    table = sigma_table()
+    index = int((table <= sigma).sum()) - 1
+    if index < 0:
+        raise ValueError(f"sigma must be at least {float(table[0]):.3g}, got {sigma}")
+    return index
+
+
 def schedule_indices(steps: int) -> Int[Tensor, " steps"]:
     """Noise indices of a schedule, descending: an end-point-exclusive division of 999..0, cut to integers.
 

@@ -26,10 +26,10 @@ from onescene.training.perceptual import perceptual_distance, stlpips_path
 from onescene.training.step_log import StepLog
 from onescene.training.view_check import CheckConfig, view_scores
 
-NETWORKS: dict[str, dict[str, str | bool]] = {
+NETWORKS: dict[str, dict[str, str | bool | float]] = {
     "concat": {"method": "concat", "anchors": True},
     "dual-lora": {"method": "dual-lora", "anchors": True},
-    "without-renders": {"method": "anchors-only", "anchors": True},
+    "without-renders": {"method": "anchors-only", "anchors": True, "start_sigma": 0.0},  # there is none to begin at
     "without-anchors": {"method": "dual-lora", "anchors": False},
 }
 ROWS: dict[str, tuple[str, Policy]] = {

@@ -34,6 +34,7 @@ from onescene.training.novel_views import (
     new_view_state,
     train_views,
 )
+from onescene.training.perceptual import Perceptual
 from onescene.training.processes import is_first_process, processes
 from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, Scenes
@@ -59,7 +60,7 @@ class ViewParams(BaseModel):
     weights: str | None = None  # networks to start from (see onescene.models.seva.bundle); None = a new small network
     rank: int = 8  # of new adapters
     alpha: float = 4.0  # their scale: the release's factor of 0.5
-    sampling_steps: int = 8  # that the trained network is to be sampled with, where `weights` does not say
+    sampling_steps: int = 8  # that a network trained on noise is to be sampled with, where `weights` does not say
     method: Guided
     targets: int
     clean: int
@@ -77,6 +78,9 @@ class ViewParams(BaseModel):
     ema: float
     clip: float
     precision: Literal["float32", "bfloat16"]
+    start_sigma: float
+    perceptual: Perceptual
+    perceptual_weight: float
     seed: int
     checkpoint_every: int = 250  # steps
     threads: int = 0  # torch threads, 0 = torch's own choice
@@ -151,51 +155,53 @@ def build_models(params: ViewParams, data: Scenes, out: Path, device: torch.devi
         if params.method == "dual-lora" and not network.config.lora_rank:
             network = add_adapters(network, params.rank, params.alpha).to(device)
         chunk = {"method": params.method, "targets": params.targets, "clean": params.clean}
+        chunk |= {"start_sigma": params.start_sigma} | ({"steps": 1} if params.start_sigma else {})
         return replace(models, denoiser=network, manifest=replace(models.manifest, **chunk))
     stored = out / BUNDLE / LINEAR
     autoencoder = load_linear(stored) if stored.is_file() else fitted_autoencoder(data, SMALL_NETWORK.out_channels)
     sizes = replace(SMALL_NETWORK, lora_rank=params.rank, lora_alpha=params.alpha)
-    models = new_models(data, train_config(params).draw, sizes, autoencoder, params.sampling_steps)
+    models = new_models(data, train_config(params), sizes, autoencoder, params.sampling_steps)
     return replace(models, denoiser=models.denoiser.to(device), autoencoder=autoencoder.to(device))
 
 
 def new_models(
-    data: Scenes, draw: ChunkDraw, network: SevaConfig, autoencoder: LinearAutoencoder, sampling_steps: int = 8
+    data: Scenes, config: ViewTrainConfig, network: SevaConfig, autoencoder: LinearAutoencoder, sampling_steps: int = 8
 ) -> ViewModels:
     """An untrained network for a method, between a linear auto-encoder and a thumbnail.
 
     Args:
         data: Scenes of the size that it is for.
-        draw: Method and sizes of its chunks.
+        config: Method and sizes of its chunks, and where targets begin.
         network: Its sizes; channels in and the number of frames follow from the rest, adapters are for dual-lora alone.
         autoencoder: Of as many channels as the network gives.
-        sampling_steps: That the trained network is to be sampled with.
+        sampling_steps: That a network trained on noise is to be sampled with.
 
     Raises:
         ValueError: the pictures' side does not fit the levels, or the auto-encoder has other channels.
     """
-    px, latent = data[0].true_rgb.shape[1], autoencoder.channels
-    config = replace(
+    draw, px, latent = config.draw, data[0].true_rgb.shape[1], autoencoder.channels
+    sizes = replace(
         network,
         in_channels=latent + 7 + (latent if draw.method == "concat" else 0),
         lora_rank=network.lora_rank if draw.method == "dual-lora" else 0,
         num_frames=2 * draw.targets + draw.clean,
     )
-    stride = autoencoder.factor * config.stride
+    stride = autoencoder.factor * sizes.stride
     if px % stride:
         raise ValueError(f"pictures must have a side that is a multiple of {stride}, got {px}")
     manifest = Manifest(
         denoiser=DENOISER,
         autoencoder=LINEAR,
         image_encoder="thumbnail",
-        network=asdict(replace(config, lora_rank=0)),
-        frame_px=px,
+        network=asdict(replace(sizes, lora_rank=0)),
+        frame_px=None if config.start_sigma else px,  # what is mended pixel by pixel is mended at any size
         method=draw.method,
-        steps=sampling_steps,
+        steps=1 if config.start_sigma else sampling_steps,
+        start_sigma=config.start_sigma,
         targets=draw.targets,
         clean=draw.clean,
     )
-    models = ViewModels(SevaUNet(config), autoencoder, ThumbnailEncoder(config.context_dim), manifest)
+    models = ViewModels(SevaUNet(sizes), autoencoder, ThumbnailEncoder(sizes.context_dim), manifest)
     models.check_method(draw.method)
     return models
 

@@ -24,7 +24,7 @@ from onescene.models.seva.bundle import GUIDED, Guided, ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, MadeFrame, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, Form, PosedLatents, Routing, assemble
 from onescene.models.seva.memory import POLICIES, Policy
-from onescene.models.seva.sampling import SamplerConfig, sample
+from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.splatting import Backend, render
 from onescene.types import Cameras, Gaussians
 
@@ -119,16 +119,31 @@ def posed_latents(models: ViewModels, rgb: Float[Tensor, "v 3 px px"], cameras: 
 
 
 def check_guide(guide: Guide) -> None:
-    """Refuses a method that the networks can not do, and frames that they can not hold.
+    """Refuses a method or a sampling that the networks can not do, and frames that they can not hold.
 
     Raises:
-        ValueError: as :meth:`ViewModels.check_method`, or a size that is no multiple of the networks' strides.
+        ValueError: as :meth:`ViewModels.check_method`, more than the one step without guidance that weights which begin
+            at the renders make, or a size that is no multiple of the networks' strides.
     """
-    models, px = guide.models, guide.models.manifest.frame_px
+    models = guide.models
     models.check_method(guide.config.method)
-    stride = models.autoencoder.factor * models.denoiser.config.stride
-    if px % stride:
-        raise ValueError(f"frame_px must be a multiple of {stride}, got {px}")
+    if models.manifest.start_sigma and (guide.config.steps not in (None, 1) or guide.config.guidance != "none"):
+        got = f"{guide.config.steps} steps, guidance {guide.config.guidance}"
+        raise ValueError(f"these weights make a view in one step and without guidance, got {got}")
+    if models.manifest.frame_px is not None and models.manifest.frame_px % _stride(models):
+        raise ValueError(f"frame_px must be a multiple of {_stride(models)}, got {models.manifest.frame_px}")
+
+
+def _stride(models: ViewModels) -> int:
+    """What the side of a frame must be a multiple of [pixels]."""
+    return models.autoencoder.factor * models.denoiser.config.stride
+
+
+def frame_side(models: ViewModels, hw: tuple[int, int]) -> int:
+    """Side of the square frames in which views of a size are made: the networks' own, or the views' long side."""
+    if models.manifest.frame_px is not None:
+        return models.manifest.frame_px
+    return -(-max(hw) // _stride(models)) * _stride(models)
 
 
 @torch.no_grad()
@@ -145,7 +160,7 @@ def synthesise(gaussians: Gaussians, cameras: Cameras, guide: Guide, backend: Ba
         ValueError: as :func:`check_guide`, or no camera.
     """
     check_guide(guide)
-    models, config, px = guide.models, guide.config, guide.models.manifest.frame_px
+    models, config, px = guide.models, guide.config, frame_side(guide.models, cameras.hw)
     device = next(models.denoiser.parameters()).device
     wide = square_cameras(cameras, px)
     faces = face_cameras(px, guide.fov_deg)
@@ -163,7 +178,9 @@ def synthesise(gaussians: Gaussians, cameras: Cameras, guide: Guide, backend: Ba
         conditions = assemble(config.form, views, camera_scale=models.manifest.camera_scale)
         sampler = SamplerConfig(config.steps or models.manifest.steps, config.guidance, config.scale)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        return sample(models.denoiser, conditions, replace(sampler, routing=config.routing), generator)
+        sigma = models.manifest.start_sigma
+        start = Start(latents=conditions.rendered, sigma=sigma, noisy=False) if sigma else None
+        return sample(models.denoiser, conditions, replace(sampler, routing=config.routing), generator, start)
 
     sources = ChunkSources(
         anchors=anchors,

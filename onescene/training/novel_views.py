@@ -2,6 +2,11 @@
 
 scene -> chunk: renders, clean views, targets -> latents -> noise of one level on the targets alone
     -> network, each frame through its adapter -> predicted noise -> squared error on the target frames
+
+With ``start_sigma`` it learns to make a view in one step instead, as Difix3D+ does (Wu et al., CVPR 2025):
+
+    targets begin at the renders, which the network is told are pictures with noise of that level
+    -> network -> latents without it -> pictures -> absolute error and perceptual distance to the true views
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ from torch import Tensor, nn
 from onescene.models.dual_lora import train_adapters_only
 from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.conditioning import Conditions
-from onescene.models.seva_schedule import TABLE_SIZE, sigma_table
+from onescene.models.seva_schedule import TABLE_SIZE, level_below, sigma_table
+from onescene.training.perceptual import Perceptual, perceptual_distance
 from onescene.training.processes import mean_over_processes, rank_and_count, shared
 from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, ChunkSample, Scenes, draw_chunks, encode_chunk
@@ -39,8 +45,17 @@ class ViewTrainConfig:
     ema: float = 0.999  # decay of the averaged weights
     clip: float = 1.0  # gradient norm
     precision: Literal["float32", "bfloat16"] = "float32"  # of the network's arithmetic
+    start_sigma: float = 0.0  # > 0: one step from the renders, at that level; 0: from noise of every level
+    perceptual: Perceptual = "auto"  # distance in the loss of that one step
+    perceptual_weight: float = 0.2  # beside the mean absolute error of colours in [0, 1]
     seed: int = 0
     draw: ChunkDraw = field(default_factory=ChunkDraw)
+
+    def __post_init__(self) -> None:
+        if self.start_sigma:
+            level_below(self.start_sigma)
+            if self.draw.method == "anchors-only":
+                raise ValueError("start_sigma needs renders to begin at: method concat or dual-lora, got anchors-only")
 
 
 PAPER = ViewTrainConfig()
@@ -52,7 +67,8 @@ SMALL = ViewTrainConfig(
     warmup_steps=200,
     decay_fraction=0.3,
     trains="all",  # there is no trained base to put adapters on
-    draw=ChunkDraw(targets=4, clean=4),
+    start_sigma=1.0,
+    draw=ChunkDraw(targets=4, clean=2),
 )
 
 
@@ -145,16 +161,52 @@ def chunk_errors(
     indices = [int(torch.randint(TABLE_SIZE, (), generator=g)) for g in generators]
     noises = [torch.randn(true.shape, generator=g).to(true) for (_, true), g in zip(chunks, generators, strict=True)]
     parts = zip(chunks, indices, noises, strict=True)
-    x = torch.cat([c.network_input(noised(c, true, index, noise)) for (c, true), index, noise in parts])
-    conditions = [c for c, _ in chunks]
+    scaled = [noised(c, true, index, noise) for (c, true), index, noise in parts]
+    predicted = _predict(forward, [c for c, _ in chunks], scaled, indices, adapters)
+    errors = (predicted.float() - torch.cat(noises)).square()
+    return errors.unflatten(0, (len(chunks), -1)).mean((1, 2, 3, 4)), indices
+
+
+def one_step_errors(
+    forward: nn.Module,
+    chunks: list[tuple[Conditions, Tensor]],
+    true: Float[Tensor, "b t 3 s s"],
+    models: ViewModels,
+    config: ViewTrainConfig,
+    distance: nn.Module | None,
+) -> Float[Tensor, " b"]:
+    """How far each chunk's targets, made in one step from the renders, are from the true pictures.
+
+    Args:
+        forward: The network, or what stands for it among several processes.
+        chunks: Conditions and true latents, all of one size.
+        true: The pictures that should be seen, in [0, 1].
+        models: Its auto-encoder turns latents into pictures.
+        config: Level and weights of the loss.
+        distance: Perceptual distance of two batches of pictures; None where its weight is 0.
+    """
+    conditions, index = [c for c, _ in chunks], level_below(config.start_sigma)
+    begun = [noised(c, c.rendered, index, torch.zeros_like(c.rendered)) for c in conditions]
+    predicted = _predict(forward, conditions, begun, [index] * len(chunks), models.denoiser.config.lora_rank > 0)
+    latents = torch.cat([c.rendered for c in conditions]) - sigma_table()[index].to(predicted) * predicted.float()
+    made = models.autoencoder.decode(latents)
+    errors = (made - true.flatten(0, 1)).abs().mean((1, 2, 3))
+    if distance is not None:
+        errors = errors + config.perceptual_weight * distance(made, true.flatten(0, 1))
+    return errors.unflatten(0, (len(chunks), -1)).mean(1)
+
+
+def _predict(
+    forward: nn.Module, conditions: list[Conditions], scaled: list[Tensor], indices: list[int], adapters: bool
+) -> Float[Tensor, "targets c h w"]:
+    """What the network says of all chunks' targets; the arguments are one per chunk."""
+    x = torch.cat([c.network_input(state) for c, state in zip(conditions, scaled, strict=True)])
     frames = len(conditions[0].known)
     t = torch.tensor(indices).repeat_interleave(frames).to(x)
     mask = torch.cat([c.source_view_mask for c in conditions]) if adapters else None
     context, rays = (torch.cat([getattr(c, name) for c in conditions]) for name in ("context", "rays"))
     predicted = forward(x, t, context, rays, mask, num_frames=frames)
-    is_target = torch.cat([~c.input_frames for c in conditions])
-    errors = (predicted[is_target].float() - torch.cat(noises)).square()
-    return errors.unflatten(0, (len(chunks), -1)).mean((1, 2, 3, 4)), indices
+    return predicted[torch.cat([~c.input_frames for c in conditions])]
 
 
 def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) -> Iterator[StepLog]:
@@ -179,6 +231,10 @@ def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) ->
 def _steps(
     state: ViewTrainState, data: Scenes, config: ViewTrainConfig, part: tuple[int, int], forward: nn.Module
 ) -> Iterator[StepLog]:
+    distance = None
+    if config.start_sigma and config.perceptual_weight:
+        device = next(state.models.denoiser.parameters()).device
+        distance = perceptual_distance(config.perceptual).to(device)
     while state.step < config.steps:
         start = time.perf_counter()
         lr = config.lr * _lr_factor(state.step, config)
@@ -186,7 +242,7 @@ def _steps(
             group["lr"] = lr
         drawn = draw_chunks(data, state.step, config.seed, config.batch, config.draw, part)
         state.optimiser.zero_grad(set_to_none=True)
-        losses = _add_gradients(state.models, forward, drawn, config)
+        losses = _add_gradients(state.models, forward, drawn, config, distance)
         nn.utils.clip_grad_norm_(list(state.learning.values()), config.clip)
         state.optimiser.step()
         state.step += 1
@@ -199,6 +255,7 @@ def _add_gradients(
     forward: nn.Module,
     drawn: list[tuple[ChunkSample, torch.Generator]],
     config: ViewTrainConfig,
+    distance: nn.Module | None,
 ) -> dict[str, Tensor]:
     """Backward passes over a step's chunks, a few at a time; returns the mean loss."""
     device = next(models.denoiser.parameters()).device
@@ -209,7 +266,11 @@ def _add_gradients(
         scale = models.manifest.camera_scale
         chunks = [encode_chunk(sample, config.draw, encoders, device, scale) for sample, _ in some]
         with _arithmetic(device, config.precision):
-            errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
+            if config.start_sigma:
+                true = torch.stack([sample.true for sample, _ in some]).to(device)
+                errors = one_step_errors(forward, chunks, true, models, config, distance)
+            else:
+                errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
         loss = errors.sum() / len(drawn)
         loss.backward()
         total += loss.detach()

@@ -33,9 +33,9 @@ class CheckConfig:
 
     draw: ChunkDraw  # method, sizes, whether there are anchors: as it was trained
     memory: Policy = "nearest"
-    steps: int = 8
+    steps: int = 8  # weights that begin at the renders make one
     seed: int = 0
-    start_sigma: float | None = None  # noise on the renders at which targets begin; None = they begin at pure noise
+    start_sigma: float | None = None  # noise on the renders at which targets begin; None = as the weights say
 
 
 @torch.no_grad()
@@ -56,8 +56,10 @@ def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[T
         given = given if draw.anchors else replace(given, anchors=given.anchors[[]])
         conditions = assemble(FORM[draw.method], given, camera_scale=models.manifest.camera_scale)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        start = Start(latents=given.renders.latents, sigma=config.start_sigma) if config.start_sigma else None
-        return sample(models.denoiser, conditions, SamplerConfig(config.steps), generator, start)
+        at_renders = models.manifest.start_sigma
+        sigma, steps = at_renders or config.start_sigma, 1 if at_renders else config.steps
+        start = Start(latents=given.renders.latents, sigma=sigma, noisy=not at_renders) if sigma else None
+        return sample(models.denoiser, conditions, SamplerConfig(steps), generator, start)
 
     def develop(latents: Tensor) -> tuple[Tensor, Tensor]:
         rgb = models.autoencoder.decode(latents)

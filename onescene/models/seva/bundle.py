@@ -33,6 +33,7 @@ from onescene.models.seva.encoders import (
 )
 from onescene.models.seva.network import SevaUNet
 from onescene.models.seva.weights import add_adapters, load_seva
+from onescene.models.seva_schedule import level_below
 
 Guided = Literal["anchors-only", "concat", "dual-lora"]
 GUIDED: tuple[Guided, ...] = get_args(Guided)
@@ -58,10 +59,11 @@ class Manifest:
     image_encoder: str = "image_encoder"  # a transformers folder, or "thumbnail"
     adapters: tuple[str, ...] = ()  # PEFT folders: of clean frames, of rendered frames
     network: dict[str, Any] = field(default_factory=dict)  # sizes of the U-Net that are not SEVA's
-    frame_px: int = 576  # side of the square frames [pixels]; the release has 512
+    frame_px: int | None = 576  # side of the square frames [pixels]; the release has 512; None = the views' long side
     camera_scale: float = 2.0  # distance of a chunk's first camera
     method: Guided | None = None  # what it was trained for; None = whatever its layers allow
     steps: int = 50  # of sampling, where the caller does not say
+    start_sigma: float = 0.0  # > 0: targets begin at the renders, taken for pictures with that noise; 0: at pure noise
     targets: int = 8  # frames made at a time
     clean: int = 5  # anchors and memory frames with them
     licence: dict[str, str] = field(default_factory=dict)  # of the parts, for run.json
@@ -121,8 +123,13 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise ValueError(f"{path}: {unknown[0]!r} is not known; keys: {', '.join(known)}")
     try:
         manifest = Manifest(**(content | {"adapters": tuple(content.get("adapters", ()))}))
-        if min(manifest.frame_px, manifest.steps, manifest.targets, manifest.clean) < 1:
+        px = 1 if manifest.frame_px is None else manifest.frame_px
+        if min(px, manifest.steps, manifest.targets, manifest.clean) < 1:
             raise ValueError("frame_px, steps, targets and clean must be >= 1")
+        if manifest.start_sigma:
+            level_below(manifest.start_sigma)
+            if manifest.steps != 1 or manifest.method in (None, "anchors-only"):
+                raise ValueError("start_sigma needs renders to begin at: steps 1, and method concat or dual-lora")
         SevaConfig.from_official(manifest.network)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -85,6 +85,11 @@ class Conditions:
         return self.known > 0
 
     @property
+    def rendered(self) -> Float[Tensor, "targets c h w"]:
+        """Latents of the renders, one per target in their order; none where the form shows none."""
+        return self.latents[self.source_view_mask > 0] if self.beside is None else self.beside[~self.input_frames]
+
+    @property
     def known_map(self) -> Float[Tensor, "t 1 1 1"]:
         """``known``, to multiply latents with."""
         return self.known[:, None, None, None]

@@ -67,16 +67,16 @@ class SevaConfig:
 PAPER = SevaConfig()
 RELEASE = SevaConfig(lora_rank=8)
 """The denoiser of the One2Scene release: SEVA with two adapters of rank 8 per layer, scaled by 0.5."""
-SMALL = SevaConfig(  # 36.9 MB in half precision with adapters of rank 8; 1.4 s of CPU time per 256-px view at 4 steps
-    in_channels=39,  # latent 32, mask 1, ray map 6
-    out_channels=32,  # of a linear auto-encoder: 8 x 8 pixels keep 32 of 192 numbers, 32 dB
-    model_channels=64,
-    channel_mult=(1, 2, 3),
+SMALL = SevaConfig(
+    in_channels=199,  # latent 192, mask 1, ray map 6
+    out_channels=192,  # of a linear auto-encoder: 8 x 8 pixels keep all of their numbers
+    model_channels=128,
+    channel_mult=(1, 1, 1),
     num_res_blocks=1,
     num_head_channels=32,
     transformer_depth=(1, 1, 1),
-    attention_resolutions=(4, 2),
+    attention_resolutions=(4,),
     context_dim=48,  # of a thumbnail
-    num_frames=12,
-    unflatten_names=("middle_ds4", "output_ds4", "output_ds2"),
+    num_frames=10,
+    unflatten_names=("middle_ds4", "output_ds4"),
 )

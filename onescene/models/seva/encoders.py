@@ -71,7 +71,6 @@ class KLAutoencoder(nn.Module):
             * self.scale
         )
 
-    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "v c h w"]) -> Float[Tensor, "v 3 height width"]:
         """Images in [0, 1]."""
         decoded = _one_by_one(lambda z: self.network.decode(z).sample, latents.to(self._like) / self.scale)

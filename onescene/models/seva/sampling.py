@@ -14,7 +14,7 @@ from onescene.models.seva.conditioning import Conditions, Routing
 from onescene.models.seva.denoiser import NoisePredictor, denoise, euler_states
 from onescene.models.seva.guidance import MINIMAL_SCALE, guide, multiview_scales, temporal_scales
 from onescene.models.seva.network import SevaUNet
-from onescene.models.seva_schedule import sigma_schedule, sigma_table
+from onescene.models.seva_schedule import level_below, sigma_schedule, sigma_table
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,13 @@ class Start:
     Attributes:
         latents: Of the pictures, such as the scaffold's renders.
         sigma: Noise on them, at least the table's lowest level.
+        noisy: False = there is none: their own faults are what the network, told of that level, takes for noise
+            (Difix3D+; Wu et al., CVPR 2025).
     """
 
     latents: Float[Tensor, "targets c h w"]
     sigma: float
+    noisy: bool = True
 
     def levels(self, steps: int) -> Float[Tensor, " levels"]:
         """``steps`` noise levels of SEVA's table from ``sigma`` down, and a final 0.
@@ -52,11 +55,8 @@ class Start:
         Raises:
             ValueError: ``sigma`` is below the table's lowest level.
         """
-        table = sigma_table()
-        top = int((table <= self.sigma).sum()) - 1
-        if top < 0:
-            raise ValueError(f"sigma must be at least {float(table[0]):.3g}, got {self.sigma}")
-        return torch.cat((table[torch.linspace(top, 0, steps + 1)[:-1].long()], torch.zeros(1)))
+        indices = torch.linspace(level_below(self.sigma), 0, steps + 1)[:-1].long()
+        return torch.cat((sigma_table()[indices], torch.zeros(1)))
 
 
 def noise_predictor(network: SevaUNet, conditions: Conditions, routing: Routing = "trained") -> NoisePredictor:
@@ -121,7 +121,7 @@ def sample_states(
     if start is not None:
         begin = conditions.latents.clone()
         begin[~conditions.input_frames] = start.latents.to(begin)
-        noise = (begin + sigmas[0] * noise) * (1 + sigmas[0] ** 2).rsqrt()
+        noise = (begin + sigmas[0] * noise * start.noisy) * (1 + sigmas[0] ** 2).rsqrt()
     yield from euler_states(denoiser, noise, sigmas, draw)
 
 
