@@ -13,19 +13,29 @@ import yaml
 from test_diffusion_views import ANCHORS, SCENE
 from test_views_stage import cameras_at
 from torch.testing import assert_close
-from view_models import TINY, official_folder, tiny_models
+from view_models import MANIFEST, TINY, official_folder, tiny_models
 
 from onescene.cli import main
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene, pack_scenes
 from onescene.geometry.plucker import plucker_maps
-from onescene.models.seva.bundle import load_bundle
+from onescene.models.seva.bundle import load_bundle, read_manifest
 from onescene.models.seva.denoiser import denoise
+from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.models.seva_schedule import sigma_table
 from onescene.pipeline import views_training
 from onescene.pipeline.views_training import check_view_params, read_view_params, train_config
 from onescene.stages.diffusion_views import Guide, SynthesisConfig, synthesise
-from onescene.training.novel_views import PAPER, ViewTrainConfig, chunk_errors, new_view_state, noised, train_views
+from onescene.training.novel_views import (
+    PAPER,
+    ViewTrainConfig,
+    averaged,
+    new_view_state,
+    train_views,
+)
 from onescene.training.view_batches import ChunkDraw, draw_chunk, draw_chunks, encode_chunk
+from onescene.training.view_check import CheckConfig, remake
+from onescene.training.view_losses import PartDistance, chunk_errors, noised, one_step_errors
 
 PX = 32
 DRAW = ChunkDraw(targets=2, clean=2)
@@ -186,6 +196,77 @@ def test_a_network_that_says_nothing_is_wrong_by_one():
     errors, indices = chunk_errors(models.denoiser, chunks, [generator(i) for i in range(20)], True)
     assert abs(float(errors.mean()) - 1) < 0.1
     assert min(indices) < 200 and max(indices) > 800
+
+
+# --- one step from the renders ---------------------------------------------------------------------------------------
+
+ONE_STEP = replace(CONFIG, start_sigma=1.0, perceptual_weight=0.0)
+
+
+def one_step_models(method: str = "dual-lora"):
+    manifest = replace(MANIFEST, start_sigma=1.0, steps=1, method=method, targets=2, clean=2)
+    return tiny_models(channels=192, in_channels=199 + 192 * (method == "concat"), manifest=manifest)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["dual-lora", "concat"])
+def test_one_step_begins_at_the_renders_and_is_what_the_sampler_makes(method):
+    models, draw = one_step_models(method), replace(DRAW, method=method)
+    drawn = draw_chunk(SCENES[0], draw, generator())
+    chunk = encoded(models, drawn, draw)
+    assert_close(models.autoencoder.decode(chunk[0].rendered), drawn.rendered, atol=1e-4, rtol=0)
+
+    def error(perceptual=None):
+        return one_step_errors(models.denoiser, [chunk], drawn.true[None], models, 1.0, perceptual, [generator()])[0]
+
+    start = Start(latents=chunk[0].rendered, sigma=1.0, noisy=False)
+    made = models.autoencoder.decode(sample(models.denoiser, chunk[0], SamplerConfig(1), generator(), start))
+    off = (made - drawn.true).abs().mean()
+    assert_close(error(), off, atol=1e-3, rtol=0)
+    whole = PartDistance(lambda a, b: (a - b).square().mean((1, 2, 3)), 0.5, 1000)
+    assert_close(error(whole), off + 0.5 * (made - drawn.true).square().mean())
+    part = PartDistance(lambda a, b: torch.full((len(a),), a.shape[-1] * (a != b).any()), 1.0, 8)
+    assert float(error(part) - off) == pytest.approx(8, abs=1e-3)
+    torch.nn.init.zeros_(models.denoiser.out[2].weight)
+    torch.nn.init.zeros_(models.denoiser.out[2].bias)
+    assert_close(error(), (drawn.rendered - drawn.true).abs().mean(), atol=1e-4, rtol=0)
+
+
+def test_training_of_one_step_mends_the_renders():
+    """Renders lack a corner: after some steps the views made of them are nearer to the truth, on a scene unseen."""
+    unseen, models = scene("d", 4, seed=7), one_step_models()
+    torch.nn.init.zeros_(models.denoiser.out[2].weight)
+    torch.nn.init.zeros_(models.denoiser.out[2].bias)
+    check = CheckConfig(DRAW)
+    before = float((remake(models, unseen, check) - pictures(unseen.true_rgb)).abs().mean())
+    config = replace(ONE_STEP, steps=25, lr=6e-3, ema=0.8, draw=replace(DRAW, mirror=False))
+    state, losses = train(config, models, [scene(str(i), 4, seed=20 + i) for i in range(8)])
+    after = float((remake(averaged(state), unseen, check) - pictures(unseen.true_rgb)).abs().mean())
+    assert after < 0.9 * before, (losses, before, after)
+
+
+@pytest.mark.parametrize("method", ["anchors-only", None])
+def test_one_step_needs_renders(method, tmp_path):
+    if method:
+        with pytest.raises(ValueError, match="start_sigma needs renders to begin at"):
+            replace(ONE_STEP, draw=replace(DRAW, method=method))
+    (tmp_path / "views.json").write_text(json.dumps({"start_sigma": 1.0, "steps": 1, "method": method}))
+    with pytest.raises(ValueError, match="start_sigma needs renders to begin at"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("config", [SynthesisConfig(steps=4), SynthesisConfig(guidance="temporal")])
+def test_weights_of_one_step_make_no_other_sampling(config):
+    guide = Guide(models=one_step_models(), anchors=ANCHORS, config=config)
+    with pytest.raises(ValueError, match="one step and without guidance"):
+        next(synthesise(SCENE, cameras_at([0], (PX, PX)), guide))
+
+
+def test_frames_of_one_step_are_as_large_as_the_views():
+    models = one_step_models()
+    models = replace(models, manifest=replace(models.manifest, frame_px=None))
+    made = list(synthesise(SCENE, cameras_at([0, 0.1, 0.2], (40, 52)), Guide(models=models, anchors=ANCHORS)))
+    assert [m.rgb.shape for m in made] == [(3, 64, 64)] * 3
 
 
 # --- what learns -----------------------------------------------------------------------------------------------------

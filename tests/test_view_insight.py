@@ -24,9 +24,9 @@ from onescene.plots.chunks import (
     sources_figure,
     strips_figure,
 )
-from onescene.training.novel_views import noised
 from onescene.training.view_batches import draw_chunk
 from onescene.training.view_check import noise_error
+from onescene.training.view_losses import noised
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,41 @@ def scaffold(
 
 
 @group.command()
+def views(
+    data: Annotated[Path, typer.Option(help="Folder made by `onescene data maps --views N`.")],
+    split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of networks; default: shipped.")] = None,
+    every: Annotated[int, typer.Option(help="Take every n-th panorama.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama.")] = None,
+) -> int:
+    """Displaced views against true ones: the bare scaffold, its holes filled, and what a network makes of it."""
+    import pandas as pd
+
+    from onescene.io.atomic import atomic_write_text
+    from onescene.models.scaffolds import open_scaffold
+    from onescene.models.seva.bundle import load_bundle
+    from onescene.pipeline.evaluation import MapSamples
+    from onescene.pipeline.view_evaluation import evaluate_views
+    from onescene.training.perceptual import perceptual_distance, stlpips_path
+
+    if every < 1:
+        raise ValueError(f"--every must be >= 1, got {every}")
+    models, (network, _) = load_bundle(weights), open_scaffold(None)
+    distance = perceptual_distance("st-lpips") if stlpips_path() else None
+    samples, method = MapSamples(data, split, every), models.manifest.method or "dual-lora"
+    rows = evaluate_views(
+        samples, network, models, method, distance, lambda row: typer.echo(f"{row['name']} done", err=True)
+    )
+    if not rows:
+        raise ValueError(f"no panorama with displaced views in {data} (onescene data maps --views 4)")
+    frame = pd.DataFrame(rows)
+    if out:
+        atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
+    _show({"panoramas": len(frame), "method": method, "mean": frame.mean(numeric_only=True).to_dict()})
+    return 0
+
+
+@group.command()
 def images(
     predicted: Annotated[Path, typer.Argument(metavar="DIR_A", help="Folder of pictures.")],
     true: Annotated[Path, typer.Argument(metavar="DIR_B", help="Folder of the true ones, of the same names.")],

@@ -109,7 +109,7 @@ def _layout_distance(layout: tuple[float, ...], hw: tuple[int, int]) -> Tensor:
     return rows.exp()[:, None].expand(hw).contiguous()
 
 
-def _metric_scaffold(sample: EvaluationSample, distance: Tensor, config: ScaffoldConfig) -> ScaffoldOutput:
+def metric_scaffold(sample: EvaluationSample, distance: Tensor, config: ScaffoldConfig) -> ScaffoldOutput:
     """Lifts a distance map after its median is brought to the truth's, with the true sky far away."""
     ground = sample.sky < 0.5
     scaled = distance * (sample.distance[ground].median() / distance[ground].median())
@@ -136,7 +136,7 @@ def _views_row(predicted: ScaffoldOutput, sample: EvaluationSample, config: Scaf
     for name, distance in candidates.items():
         if distance.shape != sample.distance.shape:
             raise ValueError(f"{name} distance must have shape {tuple(sample.distance.shape)}")
-        lifted = _metric_scaffold(sample, distance, config).gaussians
+        lifted = metric_scaffold(sample, distance, config).gaussians
         row[f"{name}_displaced_psnr_db"], row[f"{name}_holes"] = _view_psnr(lifted, sample)
     if predicted.source == "heads":
         ground, own = sample.sky < 0.5, predicted.gaussians

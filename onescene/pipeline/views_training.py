@@ -81,6 +81,7 @@ class ViewParams(BaseModel):
     start_sigma: float
     perceptual: Perceptual
     perceptual_weight: float
+    perceptual_px: int
     seed: int
     checkpoint_every: int = 250  # steps
     threads: int = 0  # torch threads, 0 = torch's own choice

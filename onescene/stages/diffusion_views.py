@@ -4,6 +4,9 @@ cameras -> widened to squares -> chunks of 8 (``models/seva/chunks.py``)
     scaffold seen from them, six anchors, frames made earlier -> latents, embeddings -> conditions (Eq. 2 to 4)
     noise -> Euler steps through the U-Net -> latents -> square frames [0, 1] -> cut to the cameras' own size
 
+With the weights that ship there is one step and no noise: targets begin at the renders, whose holes are filled first
+as ``baseline`` does, and the frames are as large as the views.
+
 Memory: the networks, one chunk, and ``capacity`` latents of frames made earlier, however long the trajectory is.
 """
 
@@ -26,6 +29,7 @@ from onescene.models.seva.conditioning import ChunkViews, Form, PosedLatents, Ro
 from onescene.models.seva.memory import POLICIES, Policy
 from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.splatting import Backend, render
+from onescene.stages.fill import seen_whole
 from onescene.types import Cameras, Gaussians
 
 
@@ -172,7 +176,11 @@ def synthesise(gaussians: Gaussians, cameras: Cameras, guide: Guide, backend: Ba
             blank = anchors[[0] * len(frames)]
             K = normalised_intrinsics(seen.K, seen.hw).to(device)
             return replace(blank, world_from_cam=seen.world_from_cam.to(device), K_normalised=K)
-        return posed_latents(models, render(gaussians, seen, backend).rgb.clamp(0, 1), seen)
+        if models.manifest.start_sigma:  # what a view begins at has to be whole
+            rgb = torch.stack([seen_whole(gaussians, seen[i], backend)[1] for i in range(len(seen))])
+        else:
+            rgb = render(gaussians, seen, backend).rgb.clamp(0, 1)
+        return posed_latents(models, rgb, seen)
 
     def latents(views: ChunkViews, number: int) -> Tensor:
         conditions = assemble(config.form, views, camera_scale=models.manifest.camera_scale)

@@ -1,7 +1,7 @@
 """Novel views: what the scaffold shows from new cameras, made whole.
 
 Gaussians, cameras -> render over black, alpha -> colour / alpha where covered
-    -> holes continued from the farther side of their rim (``inpaint``) -> depth at every pixel
+    -> holes continued from the farther side of their rim (``fill``) -> depth at every pixel
        colour: the same (``baseline``), or frames by diffusion (``anchors-only | concat | dual-lora``: diffusion_views)
 """
 
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from onescene.splatting import BACKENDS, Backend, render
+from onescene.splatting import BACKENDS, Backend
 from onescene.stages.diffusion_views import Guide, check_guide, cut_square, synthesise
-from onescene.stages.inpaint import inpaint
+from onescene.stages.fill import ALPHA_THRESHOLD, seen_whole
 from onescene.types import Cameras, Gaussians
 
 Method = Literal["baseline", "anchors-only", "concat", "dual-lora"]
@@ -29,7 +29,7 @@ class ViewsConfig:
 
     method: Method = "baseline"  # renders with holes filled by a classical inpainter; the others need a guide
     backend: Backend = "auto"  # of the renderer
-    alpha_threshold: float = 0.5  # a pixel covered less than this is a hole
+    alpha_threshold: float = ALPHA_THRESHOLD  # a pixel covered less than this is a hole
 
 
 @dataclass(frozen=True)
@@ -72,37 +72,6 @@ def check_config(config: ViewsConfig) -> None:
         raise ValueError(f"alpha_threshold must be in (0, 1), got {config.alpha_threshold}")
 
 
-def fill_view(
-    rendered: Float[Tensor, "3 h w"],
-    alpha: Float[Tensor, "h w"],
-    depth_z: Float[Tensor, "h w"],
-    alpha_threshold: float,
-    fallback_depth: float = 1.0,
-) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "h w"], Bool[Tensor, "h w"]]:
-    """Makes one rendered view whole.
-
-    Args:
-        rendered: Colour over black.
-        alpha: Coverage in [0, 1].
-        depth_z: The alpha-weighted sum of depths, as the renderer gives it [world units].
-        alpha_threshold: A pixel covered less than this is a hole.
-        fallback_depth: Depth where no pixel around is known [world units].
-
-    Returns:
-        Colour in [0, 1], depth at every pixel [world units], the holes.
-    """
-    known = (alpha >= alpha_threshold) & (depth_z > 0)
-    safe = torch.where(known, alpha, torch.ones_like(alpha))
-    colour, depth = (rendered / safe).clamp(0, 1), depth_z / safe
-    arrays = [t.detach().float().cpu().numpy() for t in (colour.permute(1, 2, 0), depth)]
-    filled_rgb, filled_depth = inpaint(*arrays, known.cpu().numpy(), fallback_depth)
-    fill = torch.from_numpy(filled_rgb).to(rendered).permute(2, 0, 1)
-    # what little the Gaussians show in a hole stands in front of the fill
-    behind = rendered + (1 - alpha) * fill
-    rgb = torch.where(known, colour, behind.clamp(0, 1))
-    return rgb, torch.from_numpy(filled_depth).to(depth_z), ~known
-
-
 def iterate(
     gaussians: Gaussians, cameras: Cameras, config: ViewsConfig = ViewsConfig(), guide: Guide | None = None
 ) -> Iterator[ViewsOutput]:
@@ -138,11 +107,7 @@ def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig, guide:
     for v in range(len(cameras)):
         camera = cameras[v]
         with torch.no_grad():
-            out = render(gaussians, camera, config.backend)
-            away = (gaussians.means - camera.world_from_cam[0, :3, 3]).norm(dim=-1).median()
-            rgb, depth_z, holes = fill_view(
-                out.rgb[0], out.alpha[0], out.depth_z[0], config.alpha_threshold, max(float(away), 1e-6)
-            )
+            out, rgb, depth_z, holes = seen_whole(gaussians, camera, config.backend, config.alpha_threshold)
         if made is not None:
             rgb = cut_square(next(made).rgb.to(rgb), cameras.hw)
         yield ViewsOutput(

@@ -18,17 +18,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from onescene.models.dual_lora import train_adapters_only
 from onescene.models.seva.bundle import ViewModels
-from onescene.models.seva.conditioning import Conditions
-from onescene.models.seva_schedule import TABLE_SIZE, level_below, sigma_table
+from onescene.models.seva_schedule import level_below
 from onescene.training.perceptual import Perceptual, perceptual_distance
 from onescene.training.processes import mean_over_processes, rank_and_count, shared
 from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, ChunkSample, Scenes, draw_chunks, encode_chunk
+from onescene.training.view_losses import PartDistance, chunk_errors, one_step_errors
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class ViewTrainConfig:
     start_sigma: float = 0.0  # > 0: one step from the renders, at that level; 0: from noise of every level
     perceptual: Perceptual = "auto"  # distance in the loss of that one step
     perceptual_weight: float = 0.2  # beside the mean absolute error of colours in [0, 1]
+    perceptual_px: int = 128  # side of the part of a picture, drawn at random, that the distance looks at [pixels]
     seed: int = 0
     draw: ChunkDraw = field(default_factory=ChunkDraw)
 
@@ -125,90 +125,6 @@ def new_view_state(models: ViewModels, config: ViewTrainConfig) -> ViewTrainStat
     return ViewTrainState(models, learning, average, torch.optim.Adam(learning.values(), lr=config.lr))
 
 
-def noised(
-    conditions: Conditions, true: Float[Tensor, "t c h w"], index: int, noise: Float[Tensor, "t c h w"]
-) -> Float[Tensor, "n c h w"]:
-    """Scaled latents of a chunk as the sampler shows them to the network: known frames clean, targets noisy.
-
-    Args:
-        conditions: Of the chunk.
-        true: The targets' latents.
-        index: Number of the noise level in SEVA's shifted table, 0 to 999.
-        noise: Standard normal.
-    """
-    sigma = sigma_table()[index].to(true)
-    latents = conditions.latents.clone()
-    latents[~conditions.input_frames] = true + sigma * noise
-    return latents * (sigma**2 + 1).rsqrt()
-
-
-def chunk_errors(
-    forward: nn.Module,
-    chunks: list[tuple[Conditions, Tensor]],
-    generators: list[torch.Generator],
-    adapters: bool,
-) -> tuple[Float[Tensor, " b"], list[int]]:
-    """Mean squared error of the predicted noise on each chunk's target frames, and the chunks' noise levels.
-
-    Every chunk has one level, drawn evenly from the table.
-
-    Args:
-        forward: The network, or what stands for it among several processes.
-        chunks: Conditions and true latents, all of one size.
-        generators: One per chunk.
-        adapters: Whether the network has any, so that frames are routed.
-    """
-    indices = [int(torch.randint(TABLE_SIZE, (), generator=g)) for g in generators]
-    noises = [torch.randn(true.shape, generator=g).to(true) for (_, true), g in zip(chunks, generators, strict=True)]
-    parts = zip(chunks, indices, noises, strict=True)
-    scaled = [noised(c, true, index, noise) for (c, true), index, noise in parts]
-    predicted = _predict(forward, [c for c, _ in chunks], scaled, indices, adapters)
-    errors = (predicted.float() - torch.cat(noises)).square()
-    return errors.unflatten(0, (len(chunks), -1)).mean((1, 2, 3, 4)), indices
-
-
-def one_step_errors(
-    forward: nn.Module,
-    chunks: list[tuple[Conditions, Tensor]],
-    true: Float[Tensor, "b t 3 s s"],
-    models: ViewModels,
-    config: ViewTrainConfig,
-    distance: nn.Module | None,
-) -> Float[Tensor, " b"]:
-    """How far each chunk's targets, made in one step from the renders, are from the true pictures.
-
-    Args:
-        forward: The network, or what stands for it among several processes.
-        chunks: Conditions and true latents, all of one size.
-        true: The pictures that should be seen, in [0, 1].
-        models: Its auto-encoder turns latents into pictures.
-        config: Level and weights of the loss.
-        distance: Perceptual distance of two batches of pictures; None where its weight is 0.
-    """
-    conditions, index = [c for c, _ in chunks], level_below(config.start_sigma)
-    begun = [noised(c, c.rendered, index, torch.zeros_like(c.rendered)) for c in conditions]
-    predicted = _predict(forward, conditions, begun, [index] * len(chunks), models.denoiser.config.lora_rank > 0)
-    latents = torch.cat([c.rendered for c in conditions]) - sigma_table()[index].to(predicted) * predicted.float()
-    made = models.autoencoder.decode(latents)
-    errors = (made - true.flatten(0, 1)).abs().mean((1, 2, 3))
-    if distance is not None:
-        errors = errors + config.perceptual_weight * distance(made, true.flatten(0, 1))
-    return errors.unflatten(0, (len(chunks), -1)).mean(1)
-
-
-def _predict(
-    forward: nn.Module, conditions: list[Conditions], scaled: list[Tensor], indices: list[int], adapters: bool
-) -> Float[Tensor, "targets c h w"]:
-    """What the network says of all chunks' targets; the arguments are one per chunk."""
-    x = torch.cat([c.network_input(state) for c, state in zip(conditions, scaled, strict=True)])
-    frames = len(conditions[0].known)
-    t = torch.tensor(indices).repeat_interleave(frames).to(x)
-    mask = torch.cat([c.source_view_mask for c in conditions]) if adapters else None
-    context, rays = (torch.cat([getattr(c, name) for c in conditions]) for name in ("context", "rays"))
-    predicted = forward(x, t, context, rays, mask, num_frames=frames)
-    return predicted[torch.cat([~c.input_frames for c in conditions])]
-
-
 def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) -> Iterator[StepLog]:
     """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
 
@@ -231,10 +147,7 @@ def train_views(state: ViewTrainState, data: Scenes, config: ViewTrainConfig) ->
 def _steps(
     state: ViewTrainState, data: Scenes, config: ViewTrainConfig, part: tuple[int, int], forward: nn.Module
 ) -> Iterator[StepLog]:
-    distance = None
-    if config.start_sigma and config.perceptual_weight:
-        device = next(state.models.denoiser.parameters()).device
-        distance = perceptual_distance(config.perceptual).to(device)
+    perceptual = _part_distance(state.models, config)
     while state.step < config.steps:
         start = time.perf_counter()
         lr = config.lr * _lr_factor(state.step, config)
@@ -242,7 +155,7 @@ def _steps(
             group["lr"] = lr
         drawn = draw_chunks(data, state.step, config.seed, config.batch, config.draw, part)
         state.optimiser.zero_grad(set_to_none=True)
-        losses = _add_gradients(state.models, forward, drawn, config, distance)
+        losses = _add_gradients(state.models, forward, drawn, config, perceptual)
         nn.utils.clip_grad_norm_(list(state.learning.values()), config.clip)
         state.optimiser.step()
         state.step += 1
@@ -250,12 +163,20 @@ def _steps(
         yield StepLog(state.step, mean_over_processes(losses), lr, time.perf_counter() - start)
 
 
+def _part_distance(models: ViewModels, config: ViewTrainConfig) -> PartDistance | None:
+    if not config.start_sigma or not config.perceptual_weight:
+        return None
+    device = next(models.denoiser.parameters()).device
+    distance = perceptual_distance(config.perceptual).to(device)
+    return PartDistance(distance, config.perceptual_weight, config.perceptual_px)
+
+
 def _add_gradients(
     models: ViewModels,
     forward: nn.Module,
     drawn: list[tuple[ChunkSample, torch.Generator]],
     config: ViewTrainConfig,
-    distance: nn.Module | None,
+    perceptual: PartDistance | None,
 ) -> dict[str, Tensor]:
     """Backward passes over a step's chunks, a few at a time; returns the mean loss."""
     device = next(models.denoiser.parameters()).device
@@ -268,7 +189,8 @@ def _add_gradients(
         with _arithmetic(device, config.precision):
             if config.start_sigma:
                 true = torch.stack([sample.true for sample, _ in some]).to(device)
-                errors = one_step_errors(forward, chunks, true, models, config, distance)
+                generators = [g for _, g in some]
+                errors = one_step_errors(forward, chunks, true, models, config.start_sigma, perceptual, generators)
             else:
                 errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
         loss = errors.sum() / len(drawn)

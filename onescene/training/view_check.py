@@ -21,8 +21,8 @@ from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chun
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
 from onescene.models.seva.memory import Policy
 from onescene.models.seva.sampling import SamplerConfig, Start, sample
-from onescene.training.novel_views import chunk_errors
 from onescene.training.view_batches import FORM, ChunkDraw, Scenes, draw_chunks, encode_chunk
+from onescene.training.view_losses import chunk_errors
 
 _DARK = 2 / 255  # a render's pixel that no channel of which is brighter is a hole
 
