@@ -162,10 +162,14 @@ def test_a_frame_that_was_damaged_is_made_again(scaffold, run, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--method", "dual-lora"], "no folder was given"),
+        (
+            ["--method", "concat"],
+            "what comes with the package was trained for --method dual-lora, got concat; ",
+        ),
+        (["--steps", "3"], "these weights make a view in one step and without guidance, got 3 steps"),
         (["--method", "dual-lora", "--weights", "nowhere"], "no such folder: nowhere"),
         (["--method", "magic"], "--method must be one of baseline, anchors-only, concat, dual-lora, got 'magic'"),
-        (["--weights", "somewhere"], "--weights is for --method"),
+        (["--method", "baseline", "--weights", "somewhere"], "--weights is for --method"),
         (["--method", "concat", "--weights", "OWN"], "method concat needs a U-Net of 15 channels"),
         (["--method", "dual-lora", "--weights", "OWN", "--memory", "all"], "memory must be one of nearest"),
         (
@@ -185,7 +189,7 @@ def test_one_sentence_for_every_mistake(scaffold, run, capsys, words, sentence):
 
 
 def test_missing_weights_stop_a_whole_run_before_its_first_step(scaffold, tmp_path, capsys):
-    (tmp_path / "params.yaml").write_text(json.dumps(TINY | {"method": "dual-lora"}))
+    (tmp_path / "params.yaml").write_text(json.dumps(TINY | {"view_weights": "nowhere"}))
     words = ["run", "--panorama", str(scaffold / "panorama.png"), "--out", str(tmp_path / "out")]
     assert main([*words, "--params", str(tmp_path / "params.yaml")]) == 2
     said = capsys.readouterr().err

@@ -24,6 +24,7 @@ ScaffoldWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weig
 Gaussians = Annotated[
     str | None, typer.Option(help="Where the scaffold's Gaussians come from: auto, heads (the network's own), lifted.")
 ]
+ViewMethod = Annotated[str | None, typer.Option(help="Of novel views: baseline, anchors-only, concat or dual-lora.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Make again what is up to date.")]
 
 
@@ -50,6 +51,7 @@ def run(
     accept_license: Accept = None,
     scaffold_weights: ScaffoldWeights = None,
     gaussians: Gaussians = None,
+    views: ViewMethod = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the official networks, for --preset paper.")
     ] = None,
@@ -63,7 +65,7 @@ def run(
     from onescene.pipeline.job import STEPS
 
     _accept(accept_license)
-    flags = {"panorama_method": method, "panorama_prompt": prompt, "fov_deg": fov_deg, "seed": seed}
+    flags = {"panorama_method": method, "panorama_prompt": prompt, "fov_deg": fov_deg, "seed": seed, "method": views}
     flags |= _scaffold_flags(scaffold_weights, gaussians)
     settings = _settings(preset, params, weights=weights, trajectory=trajectory, frames=frames, **flags)
     _run(ctx, out, settings, STEPS, photo=photo, panorama=panorama, fresh=fresh)
@@ -123,9 +125,9 @@ def views(
     cameras: Annotated[Path | None, typer.Option(help="Camera file (transforms.json).")] = None,
     trajectory: Trajectory = None,
     frames: Frames = None,
-    method: Annotated[str | None, typer.Option(help="baseline, anchors-only, concat or dual-lora.")] = None,
+    method: ViewMethod = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the networks that all but baseline need.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of networks other than those that ship.")
     ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Frames made earlier: nearest, '3 anchors + 2 generated' or none.")

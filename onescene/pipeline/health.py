@@ -150,26 +150,29 @@ def _disk() -> Finding:
 def _weights() -> Iterator[Finding]:
     """The networks that come with the package: read, and compared with what they should hold."""
     from onescene.models.loading import load_scaffold, shipped_scaffold_path
+    from onescene.models.seva.bundle import SHIPPED, load_bundle
 
     path = shipped_scaffold_path()
-    advice = f"put {path.name} back (git checkout, or install again)"
-    try:
-        _, weights = load_scaffold(path)
-    except (FileNotFoundError, ValueError) as error:
-        yield Finding("weights", "wrong", _line(error), advice)
-        return
-    text = f"{weights.name}: sha256 {weights.sha256[:16]}..., {weights.licence}"
-    if weights.sha256 != sha256_on_card(path):
-        yield Finding("weights", "wrong", f"{text}; not the file that its model card names", advice)
-    else:
-        yield Finding("weights", "ok", text)
+    loads = {path: lambda: (load_scaffold(path)[1],), SHIPPED: lambda: load_bundle(None).files}
+    for shipped, load in loads.items():
+        advice = f"put {shipped.name} back (git checkout, or install again)"
+        try:
+            files = load()
+        except (FileNotFoundError, ValueError) as error:
+            yield Finding("weights", "wrong", _line(error), advice)
+            continue
+        for file in files:
+            text = f"{file.name}: sha256 {file.sha256[:16]}..., {file.licence}"
+            if file.sha256 not in sha256s_on_card(file.path):
+                yield Finding("weights", "wrong", f"{text}; not the file that its model card names", advice)
+            else:
+                yield Finding("weights", "ok", text)
 
 
-def sha256_on_card(weights: Path) -> str | None:
-    """The SHA-256 that the model card beside a weights file names; None if there is no card or it names none."""
-    card = weights.with_suffix(".md")
-    found = re.search(r"\b[0-9a-f]{64}\b", card.read_text("utf-8")) if card.is_file() else None
-    return found.group() if found else None
+def sha256s_on_card(weights: Path) -> set[str]:
+    """The SHA-256s that the model card beside a weights file, or beside its folder, names; none without a card."""
+    cards = [card for card in (weights.with_suffix(".md"), weights.parent.with_suffix(".md")) if card.is_file()]
+    return set(re.findall(r"\b[0-9a-f]{64}\b", cards[0].read_text("utf-8"))) if cards else set()
 
 
 def _line(error: BaseException) -> str:

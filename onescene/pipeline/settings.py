@@ -46,8 +46,8 @@ class RunSettings:
     radius_world: float = 0.6  # reach of a trajectory [world units; the scene's median distance is 2]
     view_hw: tuple[int, int] = (384, 512)  # [pixels]
     view_fov_deg: float = 75.0  # across a view's width [degrees]
-    method: str = "baseline"  # of novel views: baseline, anchors-only, concat, dual-lora
-    view_weights: str | None = None  # folder of the networks that the others need (onescene.models.seva.bundle)
+    method: str = "dual-lora"  # of novel views: baseline, anchors-only, concat, dual-lora
+    view_weights: str | None = None  # folder of their networks (onescene.models.seva.bundle); None = what ships
     view_memory: str = "nearest"  # frames made earlier that dual-lora sees: nearest, 3 anchors + 2 generated, none
     view_sampling: str = "trained"  # the adapters' mask: of the training, or the release's sampler's (released)
     view_steps: int | None = None  # of sampling; None = as the weights were made for

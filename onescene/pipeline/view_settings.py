@@ -39,7 +39,9 @@ def check_view_settings(settings: ViewSettings) -> None:
     synthesis_config(settings)
     manifest, _ = check_bundle(settings.view_weights)
     if manifest.method not in (None, settings.method):
-        raise ValueError(f"{settings.view_weights} was trained for --method {manifest.method}, got {settings.method}")
+        which = settings.view_weights or "what comes with the package"
+        more = "" if settings.view_weights else "; --weights DIR names other networks"
+        raise ValueError(f"{which} was trained for --method {manifest.method}, got {settings.method}{more}")
 
 
 def synthesis_config(settings: ViewSettings) -> SynthesisConfig:

@@ -6,7 +6,8 @@ Without ``views.json`` the folder is read as one that was filled with the public
     DIR/vae/{config.json, diffusion_pytorch_model.safetensors}               Stable Diffusion 2.1's auto-encoder
     DIR/image_encoder/{config.json, model.safetensors}                       OpenCLIP ViT-H/14
 
-None of them comes with this package; each has a licence that whoever brings it has to accept.
+None of those comes with this package; each has a licence that whoever brings it has to accept. What comes with it is
+``views-small``, trained here: the folder that is meant where none is given.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors import safe_open
 
-from onescene.models.loading import WeightFile, load_into, sha256_of
+from onescene.models.loading import WEIGHTS_DIR, WeightFile, load_into, sha256_of
 from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, read_rank_and_alpha
 from onescene.models.seva.config import SevaConfig
 from onescene.models.seva.encoders import (
@@ -38,6 +39,7 @@ from onescene.models.seva_schedule import level_below
 Guided = Literal["anchors-only", "concat", "dual-lora"]
 GUIDED: tuple[Guided, ...] = get_args(Guided)
 MANIFEST = "views.json"
+SHIPPED = WEIGHTS_DIR / "views-small"
 THUMBNAIL = "thumbnail"  # an image encoder without weights
 PUBLIC_DENOISERS = ("one2scene_denoise.ckpt", "modelv1.1.safetensors", "model.safetensors")
 LICENCES = {
@@ -158,16 +160,16 @@ def _parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
 def check_bundle(folder: str | Path | None) -> tuple[Manifest, tuple[Path, ...]]:
     """Whether every file is there, before anything is read; returns the manifest and the weight files.
 
+    Args:
+        folder: See the module; None = the weights that come with the package.
+
     Raises:
         FileNotFoundError: one is missing; the sentence names the files, where they come from and their licences.
         ValueError: as :func:`read_manifest`.
     """
-    if folder is None or not Path(folder).is_dir():
-        what = "no folder was given" if folder is None else f"no such folder: {folder}"
-        raise FileNotFoundError(
-            f"views by diffusion need weights that are not shipped ({what}): --weights DIR with {_wanted(PUBLIC)}"
-        )
-    folder = Path(folder)
+    folder = SHIPPED if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}; --weights names one with {_wanted(PUBLIC)}")
     manifest = read_manifest(folder)
     parts = _parts(folder, manifest)
     missing = {part: [p for p in paths if not p.is_file()] for part, paths in parts.items()}
@@ -178,18 +180,25 @@ def check_bundle(folder: str | Path | None) -> tuple[Manifest, tuple[Path, ...]]
     return manifest, tuple(p for paths in parts.values() for p in paths)
 
 
+def shipped_bundle_files() -> tuple[Path, ...]:
+    """The weight files that come with the package; none where it was installed without them."""
+    return tuple(sorted(SHIPPED.glob("*.safetensors")))
+
+
 def _wanted(parts: Iterable[str]) -> str:
     return "; ".join(f"{part.replace('_', ' ')}: {LICENCES[part]}" for part in parts)
 
 
-def load_bundle(folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> ViewModels:
+def load_bundle(
+    folder: str | Path | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> ViewModels:
     """Loads a folder's networks.
 
     Memory: the files' own size in the precision asked for (SEVA 2.5 GB, CLIP 1.3 GB, auto-encoder 0.2 GB in half
     precision), and what a chunk needs.
 
     Args:
-        folder: See the module.
+        folder: See the module; None = the weights that come with the package.
         device: Where to.
         dtype: Precision of all three; None = half on a GPU, single on a CPU.
 
@@ -197,7 +206,7 @@ def load_bundle(folder: str | Path, device: torch.device | str = "cpu", dtype: t
         FileNotFoundError, ValueError: as :func:`check_bundle`, or a file that does not fit.
     """
     manifest, paths = check_bundle(folder)
-    folder = Path(folder)
+    folder = SHIPPED if folder is None else Path(folder)
     parts = _parts(folder, manifest)
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     denoiser = load_seva(parts["denoiser"][0], SevaConfig.from_official(manifest.network))
