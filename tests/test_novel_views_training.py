@@ -365,7 +365,7 @@ def frames(bundle: Path) -> list[torch.Tensor]:
 def test_a_small_run_ends_in_a_folder_that_views_reads(pairs, tmp_path, monkeypatch, capsys):
     small = replace(TINY, in_channels=199, out_channels=192)
     monkeypatch.setattr(views_training, "SMALL_NETWORK", small)
-    sizes = {"targets": 2, "clean": 2, "batch": 2, "at_a_time": 2, "rank": 2}
+    sizes = {"targets": 2, "clean": 2, "batch": 2, "at_a_time": 2, "rank": 2, "perceptual_weight": 0}
     params = write(tmp_path / "p.yaml", data=str(pairs), out=str(tmp_path / "run"), steps=2, **sizes)
     assert main(["train", "views", "--params", str(params)]) == 0
     assert "3 scenes, 2 steps of 2" in capsys.readouterr().err

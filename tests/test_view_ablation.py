@@ -122,7 +122,7 @@ def params(tmp_path, monkeypatch) -> Path:
     pack_scenes("d", named.get, tmp_path / "held")
     values = {"data": str(tmp_path / "pairs"), "validation": str(tmp_path / "held"), "seeds": [3], "steps": 2}
     values |= {"targets": 2, "clean": 2, "batch": 1, "at_a_time": 1, "rank": 2, "sampling_steps": 2}
-    values |= {"lr": 1e-2, "warmup_steps": 0}
+    values |= {"lr": 1e-2, "warmup_steps": 0, "perceptual_weight": 0}
     return write(tmp_path / "ablation.yaml", out=str(tmp_path / "out"), **values)
 
 
