@@ -164,7 +164,7 @@ def test_no_file_names_a_machine():
 
 
 def test_no_file_is_large():
-    large = [(p.relative_to(ROOT).as_posix(), p.stat().st_size) for p in tracked() if p.stat().st_size > 24 * 2**20]
+    large = [(p.relative_to(ROOT).as_posix(), p.stat().st_size) for p in tracked() if p.stat().st_size > 16 * 2**20]
     assert not large
 
 

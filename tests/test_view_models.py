@@ -11,8 +11,11 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 from view_models import NETWORK, TINY, official_folder, random_unet, write_adapters
 
+from onescene.models import loading
+from onescene.models.loading import half_shards, shards_of
 from onescene.models.seva.bundle import check_bundle, load_bundle, read_manifest
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder, shrink_for_clip
+from onescene.models.seva.weights import load_seva
 
 pytest.importorskip("transformers", reason="pip install 'onescene[paper]'")
 
@@ -152,6 +155,34 @@ def test_what_is_missing_is_named_with_its_licence_in_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         check_bundle(tmp_path)
     assert "lacks vae/config.json" in str(error.value) and "SEVA of" not in str(error.value)
+
+
+def test_a_large_network_is_several_files_and_an_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "_SHARD_BYTES", 20_000)
+    network = random_unet(TINY)
+    files = half_shards(network, "denoiser", {"seed": "3"})
+    assert len(files) > 3 and list(files)[-1] == "denoiser.safetensors.index.json"
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    index = tmp_path / "denoiser.safetensors.index.json"
+    assert shards_of(index) == (index, *sorted(tmp_path.glob("*.safetensors")))
+    assert loading.read_metadata(shards_of(index)[1]) == {"seed": "3"}
+    loaded = load_seva(index, TINY)
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half()), name
+    shards_of(index)[2].unlink()
+    with pytest.raises(FileNotFoundError, match="-00002-of-"):
+        load_seva(index, TINY)
+    for content in (
+        "{",
+        "[]",
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../x.safetensors"}}',
+        '{"weight_map": {"a": 1}}',
+    ):
+        index.write_text(content)
+        with pytest.raises(ValueError, match="not a readable index of weights"):
+            load_seva(index, TINY)
 
 
 def test_where_no_folder_is_named_the_shipped_one_is_meant():

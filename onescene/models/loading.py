@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from onescene.models.encoder import EfficientNetLite0
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+INDEX = ".safetensors.index.json"
+_SHARD_BYTES = 12 * 10**6
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_state_dict(path: str | Path, device: Literal["cpu", "meta"] = "cpu") -> dict[str, Tensor]:
-    """Reads the tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
+    """Reads the tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file, or of those that an index names.
 
     A Lightning or training checkpoint gives its ``state_dict``.
 
@@ -66,6 +69,8 @@ def read_state_dict(path: str | Path, device: Literal["cpu", "meta"] = "cpu") ->
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
+    if path.name.endswith(INDEX):
+        return {k: v for shard in shards_of(path)[1:] for k, v in read_state_dict(shard, device).items()}
     try:
         if path.suffix == ".safetensors":
             return load_file(path) if device == "cpu" else _safetensors_shapes(path)
@@ -82,6 +87,24 @@ def read_state_dict(path: str | Path, device: Literal["cpu", "meta"] = "cpu") ->
     if not tensors:
         raise ValueError(f"no tensors in weights file: {path}")
     return tensors
+
+
+def shards_of(path: str | Path) -> tuple[Path, ...]:
+    """A weights file; an index (Hugging Face's, ``*.safetensors.index.json``) and then the files beside it it names.
+
+    Raises:
+        ValueError: the index names no file, or one that does not lie beside it.
+    """
+    path = Path(path)
+    if not path.name.endswith(INDEX) or not path.is_file():
+        return (path,)
+    try:
+        names = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+        if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+            raise ValueError("weight_map must name safetensors files beside it")
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a readable index of weights: {path} ({error})") from error
+    return (path, *(path.with_name(name) for name in names))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -170,6 +193,25 @@ def load_into(network: nn.Module, path: str | Path) -> None:
     tensors = read_state_dict(path)
     compare_keys(network, tensors).refuse_misfit(type(network).__name__, path)
     network.load_state_dict(tensors)
+
+
+def half_shards(network: nn.Module, name: str, metadata: dict[str, str]) -> dict[str, bytes]:
+    """A network's weights in half precision as files of at most 12 MB, and their index, which comes last.
+
+    Args:
+        network: Whose weights.
+        name: Of the files, without a suffix.
+        metadata: Of every file.
+    """
+    shards: list[dict[str, Tensor]] = [{}]
+    for key, value in _half_state(network.state_dict()).items():
+        if shards[-1] and sum(v.nbytes for v in shards[-1].values()) + value.nbytes > _SHARD_BYTES:
+            shards.append({})
+        shards[-1][key] = value
+    files = [f"{name}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    index = {"weight_map": {key: file for file, shard in zip(files, shards, strict=True) for key in shard}}
+    contents = {file: save(shard, metadata=metadata) for file, shard in zip(files, shards, strict=True)}
+    return contents | {f"{name}{INDEX}": (json.dumps(index, indent=1) + "\n").encode()}
 
 
 def half_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:

@@ -16,11 +16,20 @@ from safetensors.torch import save
 from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import SceneSet
 from onescene.io.atomic import atomic_write_bytes, atomic_write_json
-from onescene.models.loading import half_bytes
+from onescene.models.loading import INDEX, half_shards
 from onescene.models.seva import SMALL as SMALL_NETWORK
 from onescene.models.seva import SevaConfig, SevaUNet
 from onescene.models.seva.adapter_files import adapter_files
-from onescene.models.seva.bundle import MANIFEST, Guided, Manifest, ViewModels, load_bundle, load_linear, read_manifest
+from onescene.models.seva.bundle import (
+    MANIFEST,
+    Guided,
+    Manifest,
+    ViewModels,
+    denoiser_file,
+    load_bundle,
+    load_linear,
+    read_manifest,
+)
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
 from onescene.models.seva.weights import add_adapters
 from onescene.pipeline.parameters import read_params
@@ -40,7 +49,7 @@ from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, Scenes
 
 PRESETS: dict[str, ViewTrainConfig] = {"small": SMALL, "paper": PAPER}
-BUNDLE, LINEAR, DENOISER = "bundle", "linear.safetensors", "denoiser.safetensors"
+BUNDLE, LINEAR, DENOISER = "bundle", "linear.safetensors", "denoiser"
 _FITTED_TO = 256  # pictures that a new linear auto-encoder is fitted to
 _CONFIG = tuple(f.name for f in fields(ViewTrainConfig) if f.name != "draw")
 _DRAW = tuple(f.name for f in fields(ChunkDraw))
@@ -191,7 +200,7 @@ def new_models(
     if px % stride:
         raise ValueError(f"pictures must have a side that is a multiple of {stride}, got {px}")
     manifest = Manifest(
-        denoiser=DENOISER,
+        denoiser=DENOISER + INDEX,
         autoencoder=LINEAR,
         image_encoder="thumbnail",
         network=asdict(replace(sizes, lora_rank=0)),
@@ -270,7 +279,7 @@ def export_bundle(models: ViewModels, params: ViewParams, folder: Path, licence:
         base, named = Path(params.weights), read_manifest(params.weights)
         files = {f.name.removeprefix("views-"): f for f in models.files}
         licences = {part: file.licence for part, file in files.items()}
-        there = {"denoiser": str(files["denoiser"].path.relative_to(base)), "autoencoder": named.autoencoder}
+        there = {"denoiser": denoiser_file(base, named), "autoencoder": named.autoencoder}
         there |= {} if named.image_encoder == "thumbnail" else {"image_encoder": named.image_encoder}
         moved = {part: os.path.relpath(base / name, folder) for part, name in there.items()}
         manifest = replace(manifest, **moved, adapters=())
@@ -281,8 +290,9 @@ def export_bundle(models: ViewModels, params: ViewParams, folder: Path, licence:
         manifest, licences = replace(manifest, adapters=("clean", "rendered")), licences | {"adapters": licence}
     else:
         metadata = {"licence": licence, "method": params.method, "steps": str(params.steps), "seed": str(params.seed)}
-        atomic_write_bytes(_made(folder) / DENOISER, half_bytes(network, metadata))
+        for file, content in half_shards(network, DENOISER, metadata).items():
+            atomic_write_bytes(_made(folder) / file, content)
         sizes = manifest.network | {"lora_alpha": network.config.lora_alpha}
-        manifest = replace(manifest, denoiser=DENOISER, network=sizes)
+        manifest = replace(manifest, denoiser=DENOISER + INDEX, network=sizes)
     atomic_write_json(folder / MANIFEST, asdict(replace(manifest, licence=licences)))
     return folder

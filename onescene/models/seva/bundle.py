@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors import safe_open
 
-from onescene.models.loading import WEIGHTS_DIR, WeightFile, load_into, sha256_of
+from onescene.models.loading import WEIGHTS_DIR, WeightFile, load_into, sha256_of, shards_of
 from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, read_rank_and_alpha
 from onescene.models.seva.config import SevaConfig
 from onescene.models.seva.encoders import (
@@ -56,7 +56,7 @@ PUBLIC = ("denoiser", "autoencoder", "image_encoder")
 class Manifest:
     """What ``views.json`` may say; paths are relative to its folder."""
 
-    denoiser: str = ""  # file of the U-Net; empty = the first of the public names that is there
+    denoiser: str = ""  # file of the U-Net, or its index; empty = the first of the public names that is there
     autoencoder: str = "vae"  # a diffusers folder, or a .safetensors file of a LinearAutoencoder
     image_encoder: str = "image_encoder"  # a transformers folder, or "thumbnail"
     adapters: tuple[str, ...] = ()  # PEFT folders: of clean frames, of rendered frames
@@ -144,7 +144,7 @@ def _parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
     """The files of every part; of the U-Net the first public name that is there, else the usual one."""
     names = (manifest.denoiser,) if manifest.denoiser else PUBLIC_DENOISERS
     denoiser = next((folder / n for n in names if (folder / n).is_file()), folder / names[-1])
-    parts = {"denoiser": (denoiser,)}
+    parts = {"denoiser": shards_of(denoiser)}
     linear = manifest.autoencoder.endswith(".safetensors")
     vae = ("",) if linear else ("config.json", "diffusion_pytorch_model.safetensors")
     parts["autoencoder"] = tuple(folder / manifest.autoencoder / name for name in vae)
@@ -178,6 +178,11 @@ def check_bundle(folder: str | Path | None) -> tuple[Manifest, tuple[Path, ...]]
         names = ", ".join(p.relative_to(folder).as_posix() for paths in missing.values() for p in paths)
         raise FileNotFoundError(f"{folder} lacks {names}: {_wanted(missing)}")
     return manifest, tuple(p for paths in parts.values() for p in paths)
+
+
+def denoiser_file(folder: Path, manifest: Manifest) -> str:
+    """The U-Net's file, or its index, as a path from the folder."""
+    return _parts(folder, manifest)["denoiser"][0].relative_to(folder).as_posix()
 
 
 def shipped_bundle_files() -> tuple[Path, ...]:
