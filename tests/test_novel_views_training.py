@@ -26,6 +26,7 @@ from onescene.models.seva_schedule import sigma_table
 from onescene.pipeline import views_training
 from onescene.pipeline.views_training import check_view_params, read_view_params, train_config
 from onescene.stages.diffusion_views import Guide, SynthesisConfig, synthesise
+from onescene.training import novel_views
 from onescene.training.novel_views import (
     PAPER,
     ViewTrainConfig,
@@ -86,6 +87,20 @@ def test_a_chunk_pairs_each_true_view_with_its_render():
             assert_close(sample.clean[-1], torch.from_numpy(SCENES[0].true_rgb[place]).permute(2, 0, 1) / 255)
             nearest = min((p for p in range(5) if p not in places), key=lambda p: sum(abs(p - q) for q in places))
             assert sum(abs(place - q) for q in places) == sum(abs(nearest - q) for q in places)
+
+
+def test_renders_are_whole_where_views_begin_at_them(monkeypatch):
+    shaded = replace(SCENES[0], whole_rgb=np.full_like(SCENES[0].true_rgb, 51))
+    assert_close(draw_chunk(shaded, DRAW, generator(), whole=True).rendered, torch.full((2, 3, PX, PX), 0.2))
+    assert float(draw_chunk(shaded, DRAW, generator()).rendered.min()) == 0
+    assert float(draw_chunk(SCENES[0], DRAW, generator(), whole=True).rendered.min()) == 0, "none are known"
+    asked = []
+    real = novel_views.draw_chunks
+    monkeypatch.setattr(novel_views, "draw_chunks", lambda *args: asked.append(args[-1]) or real(*args))
+    for sigma in (0.0, 1.0):
+        config = replace(CONFIG, steps=1, start_sigma=sigma, perceptual_weight=0.0)
+        list(train_views(new_view_state(one_step_models(), config), SCENES, config))
+    assert asked == [False, True]
 
 
 def test_half_of_the_chunks_have_memory_and_half_are_mirrored():

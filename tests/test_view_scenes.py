@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_a_room_gives_pairs_that_show_the_same_place(rooms):
     )
 
 
+def test_renders_are_kept_whole_as_well(rooms, monkeypatch):
+    """From so far away that there are holes: what is seen stays, what is black is filled."""
+    views = rooms.views(0)
+    far = views.world_from_cam.copy()
+    far[:, :3, 3] *= 8
+    monkeypatch.setattr(PosedRooms, "views", lambda self, index: replace(views, world_from_cam=far))
+    scene = scene_of_panorama(rooms, 0, "room", load_scaffold()[0], PairConfig(px=64))
+    filled = scene.whole_rgb.astype(int) - scene.rendered_rgb
+    assert filled.min() >= -1 and filled.max() > 50
+    assert filled[scene.rendered_rgb.max(axis=-1) == 0].max() > 50 and np.median(filled) == 0
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +94,10 @@ def test_scenes_are_packed_once_and_read_back_without_empty_renders(tmp_path):
     assert asked == ["a", "b", "c"], "what is there is not made again"
     scenes = SceneSet(tmp_path / "out")
     assert len(scenes) == 1 and len(scenes[0]) == 3 and scenes[0].world_from_cam[:, 0, 3].tolist() == [1, 2, 3]
+    assert scenes[0].whole_rgb is None and scenes[0].renders(whole=True) is not None, "a clip's renders have none"
+    filled = replace(scene_named("d", 1), whole_rgb=np.stack([np.full((PX, PX, 3), i, np.uint8) for i in range(4)]))
+    pack_scenes("d", lambda name: filled, tmp_path / "out")
+    assert read_scene(tmp_path / "out/d.npz").renders(whole=True)[:, 0, 0, 0].tolist() == [1, 2, 3]
     (tmp_path / "out/a.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ValueError, match=r"a\.npz must be a packed scene of views"):
         read_scene(tmp_path / "out/a.npz")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onescene.cli.data import show_skipped
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 group = typer.Typer(help="Compare results with the truth; prints JSON.", no_args_is_help=True)
 
@@ -57,28 +60,19 @@ def scaffold(
     out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama.")] = None,
 ) -> int:
     """Depth, seams and displaced views of a scaffold network, beside a sphere and the mean layout."""
-    import pandas as pd
-
-    from onescene.io.atomic import atomic_write_text
     from onescene.models.scaffolds import open_scaffold
     from onescene.pipeline.evaluation import EvaluationConfig, evaluate, layout_of
     from onescene.stages.scaffold import ScaffoldConfig
 
-    if every < 1:
-        raise ValueError(f"--every must be >= 1, got {every}")
     scores = _scores(rules, latitude)
-    network, _ = open_scaffold(weights)
     samples = _samples(data, dataset, split, height, every)
+    network, _ = open_scaffold(weights)
     layout_rows = layout_of(layout) if layout else ()
     config = EvaluationConfig(scaffold=ScaffoldConfig(source=gaussians), layout=layout_rows, scores=scores)
     rows = evaluate(samples, network, config, lambda row: typer.echo(f"{row['name']} done", err=True))
     if dataset is not None:
         show_skipped(samples.skipped)
-    if not rows:
-        raise ValueError(f"no panorama to evaluate in {data}")
-    frame = pd.DataFrame(rows)
-    if out:
-        atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
+    frame = _table(rows, out, f"no panorama to evaluate in {data}")
     by_rule = {} if scores is None else scores.result()
     mean = frame.drop(columns=list(by_rule), errors="ignore").mean(numeric_only=True).to_dict()
     _show({"panoramas": len(frame), "mean": mean} | ({"rules": by_rule} if by_rule else {}))
@@ -94,28 +88,19 @@ def views(
     out: Annotated[Path | None, typer.Option(help="CSV file, a row per panorama.")] = None,
 ) -> int:
     """Displaced views against true ones: the bare scaffold, its holes filled, and what a network makes of it."""
-    import pandas as pd
-
-    from onescene.io.atomic import atomic_write_text
     from onescene.models.scaffolds import open_scaffold
     from onescene.models.seva.bundle import load_bundle
-    from onescene.pipeline.evaluation import MapSamples
     from onescene.pipeline.view_evaluation import evaluate_views
     from onescene.training.perceptual import perceptual_distance, stlpips_path
 
-    if every < 1:
-        raise ValueError(f"--every must be >= 1, got {every}")
+    samples = _samples(data, None, split, None, every)
     models, (network, _) = load_bundle(weights), open_scaffold(None)
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
-    samples, method = MapSamples(data, split, every), models.manifest.method or "dual-lora"
+    method = models.manifest.method or "dual-lora"
     rows = evaluate_views(
         samples, network, models, method, distance, lambda row: typer.echo(f"{row['name']} done", err=True)
     )
-    if not rows:
-        raise ValueError(f"no panorama with displaced views in {data} (onescene data maps --views 4)")
-    frame = pd.DataFrame(rows)
-    if out:
-        atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
+    frame = _table(rows, out, f"no panorama with displaced views in {data} (onescene data maps --views 4)")
     _show({"panoramas": len(frame), "method": method, "mean": frame.mean(numeric_only=True).to_dict()})
     return 0
 
@@ -237,11 +222,27 @@ def _samples(data: Path, dataset: str | None, split: str | None, height: int | N
     from onescene.pipeline.evaluation import MapSamples
     from onescene.pipeline.public_samples import PublicSamples
 
+    if every < 1:
+        raise ValueError(f"--every must be >= 1, got {every}")
     if dataset is not None:
         return PublicSamples(PublicSet(dataset, data, split, 512 if height is None else height), every)
     if height is not None:
         raise ValueError("--height is for --dataset: packed panoramas have the height that they were made with")
     return MapSamples(data, split, every)
+
+
+def _table(rows: list[dict], out: Path | None, none: str) -> pd.DataFrame:
+    """The rows, written where ``out`` says; ``none`` is the sentence where there are none."""
+    import pandas as pd
+
+    from onescene.io.atomic import atomic_write_text
+
+    if not rows:
+        raise ValueError(none)
+    frame = pd.DataFrame(rows)
+    if out:
+        atomic_write_text(out, frame.to_csv(index=False, float_format="%.5g"))
+    return frame
 
 
 def _read_map(path: Path):

@@ -1,15 +1,16 @@
 """Scenes that teach novel views: clean views, true views, and what a sparse reconstruction shows from there.
 
 A folder holds one ``<name>.npz`` per scene, as Sec. 3.3 of One2Scene pairs them: ``clean_rgb`` uint8 [a, s, s, 3],
-``true_rgb`` and ``rendered_rgb`` uint8 [t, s, s, 3] (holes black), ``clean_world_from_cam`` [a, 4, 4],
-``clean_K`` [a, 3, 3], ``world_from_cam`` [t, 4, 4] and ``K`` [t, 3, 3]: OpenCV axes, intrinsics divided by the side.
+``true_rgb`` and ``rendered_rgb`` uint8 [t, s, s, 3] (holes black), perhaps ``whole_rgb`` (holes filled),
+``clean_world_from_cam`` [a, 4, 4], ``clean_K`` [a, 3, 3], ``world_from_cam`` [t, 4, 4] and ``K`` [t, 3, 3]: OpenCV
+axes, intrinsics divided by the side.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class ViewScene:
         rendered_rgb: What the sparse reconstruction shows there, over black.
         world_from_cam: Cameras of both.
         K: Intrinsics of both.
+        whole_rgb: The renders as ``stages/fill.py`` makes them whole; None = whoever made the scene could not.
     """
 
     name: str
@@ -45,12 +47,22 @@ class ViewScene:
     rendered_rgb: UInt8[ndarray, "t s s 3"]
     world_from_cam: Float32[ndarray, "t 4 4"]
     K: Float32[ndarray, "t 3 3"]
+    whole_rgb: UInt8[ndarray, "t s s 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.true_rgb)
 
+    def renders(self, whole: bool) -> UInt8[ndarray, "t s s 3"]:
+        """The renders, whole where that is asked for and known."""
+        return self.whole_rgb if whole and self.whole_rgb is not None else self.rendered_rgb
+
+    def arrays(self) -> dict[str, ndarray]:
+        """What a file holds of it."""
+        return {key: value for key in _ARRAYS if (value := getattr(self, key)) is not None}
+
 
 _ARRAYS = tuple(f.name for f in fields(ViewScene) if f.name != "name")
+_OF_TARGETS = ("true_rgb", "rendered_rgb", "whole_rgb", "world_from_cam", "K")
 
 
 def shows_something(rendered: UInt8[ndarray, "h w 3"], least: float = MIN_COVERED) -> bool:
@@ -61,10 +73,7 @@ def shows_something(rendered: UInt8[ndarray, "h w 3"], least: float = MIN_COVERE
 def without_empty_renders(scene: ViewScene, least: float = MIN_COVERED) -> ViewScene:
     """The scene with only those true views whose render shows something."""
     keep = [i for i, rendered in enumerate(scene.rendered_rgb) if shows_something(rendered, least)]
-    changed = ("true_rgb", "rendered_rgb", "world_from_cam", "K")
-    return ViewScene(
-        **{f.name: getattr(scene, f.name)[keep] if f.name in changed else getattr(scene, f.name) for f in fields(scene)}
-    )
+    return replace(scene, **{name: value[keep] for name, value in scene.arrays().items() if name in _OF_TARGETS})
 
 
 def pack_scenes(
@@ -95,7 +104,7 @@ def pack_scenes(
             scene = without_empty_renders(scene) if scene is not None else None
             if scene is not None and len(scene):
                 out.mkdir(parents=True, exist_ok=True)
-                write_arrays(path, {key: getattr(scene, key) for key in _ARRAYS})
+                write_arrays(path, scene.arrays())
         count += path.is_file()
         progress(name, path.is_file())
     return count
@@ -110,7 +119,8 @@ def read_scene(path: str | Path) -> ViewScene:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return ViewScene(name=path.stem, **{key: file[key] for key in _ARRAYS})
+            optional = {"whole_rgb"} - set(file.files)
+            return ViewScene(name=path.stem, **{key: file[key] for key in _ARRAYS if key not in optional})
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a packed scene of views, but it is damaged") from error
 

@@ -18,8 +18,8 @@ from onescene.data.view_scenes import ViewScene
 from onescene.geometry.cubemap import face_cameras
 from onescene.geometry.plucker import normalised_intrinsics
 from onescene.models.scaffold import CubeScaffold
-from onescene.splatting import render
 from onescene.stages import scaffold
+from onescene.stages.fill import seen_whole
 from onescene.training.batches import PosedSet
 from onescene.training.posed import PosedMaps, PosedRooms
 from onescene.types import Cameras
@@ -74,7 +74,7 @@ def scene_of_panorama(
     cameras = Cameras(world_from_cam=world_from_cam, K=torch.from_numpy(packed.K), hw=(side, packed.rgb.shape[2]))
     cameras = cameras.resized((config.px, config.px))
     true = pictures(packed.rgb)
-    rendered = render(made.gaussians, cameras).rgb.clamp(0, 1)
+    seen = [seen_whole(made.gaussians, cameras[i]) for i in range(len(cameras))]
     faces = face_cameras(config.px, config.scaffold.fov_deg)
     return ViewScene(
         name=name,
@@ -82,7 +82,8 @@ def scene_of_panorama(
         clean_world_from_cam=faces.world_from_cam.numpy(),
         clean_K=normalised_intrinsics(faces.K, faces.hw).numpy(),
         true_rgb=_bytes(_resized(true, config.px)),
-        rendered_rgb=_bytes(rendered),
+        rendered_rgb=_bytes(torch.cat([out.rgb for out, *_ in seen]).clamp(0, 1)),
+        whole_rgb=_bytes(torch.stack([whole for _, whole, *_ in seen])),
         world_from_cam=world_from_cam.numpy(),
         K=normalised_intrinsics(cameras.K, cameras.hw).numpy(),
     )

@@ -27,7 +27,7 @@ from onescene.models.seva.bundle import GUIDED, Guided, ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, MadeFrame, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, Form, PosedLatents, Routing, assemble
 from onescene.models.seva.memory import POLICIES, Policy
-from onescene.models.seva.sampling import SamplerConfig, Start, sample
+from onescene.models.seva.sampling import SamplerConfig
 from onescene.splatting import Backend, render
 from onescene.stages.fill import seen_whole
 from onescene.types import Cameras, Gaussians
@@ -186,9 +186,7 @@ def synthesise(gaussians: Gaussians, cameras: Cameras, guide: Guide, backend: Ba
         conditions = assemble(config.form, views, camera_scale=models.manifest.camera_scale)
         sampler = SamplerConfig(config.steps or models.manifest.steps, config.guidance, config.scale)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        sigma = models.manifest.start_sigma
-        start = Start(latents=conditions.rendered, sigma=sigma, noisy=False) if sigma else None
-        return sample(models.denoiser, conditions, replace(sampler, routing=config.routing), generator, start)
+        return models.sample(conditions, replace(sampler, routing=config.routing), generator)
 
     sources = ChunkSources(
         anchors=anchors,

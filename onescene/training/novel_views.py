@@ -153,7 +153,8 @@ def _steps(
         lr = config.lr * _lr_factor(state.step, config)
         for group in state.optimiser.param_groups:
             group["lr"] = lr
-        drawn = draw_chunks(data, state.step, config.seed, config.batch, config.draw, part)
+        whole = bool(config.start_sigma)
+        drawn = draw_chunks(data, state.step, config.seed, config.batch, config.draw, part, whole)
         state.optimiser.zero_grad(set_to_none=True)
         losses = _add_gradients(state.models, forward, drawn, config, perceptual)
         nn.utils.clip_grad_norm_(list(state.learning.values()), config.clip)

@@ -85,8 +85,14 @@ def _filled(numbers: Sequence[int], count: int) -> list[int]:
     return [*numbers, *[numbers[-1]] * count][:count]
 
 
-def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator) -> ChunkSample:
+def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator, whole: bool = False) -> ChunkSample:
     """A chunk of one scene: targets drawn at random, clean views chosen as the sampler chooses them.
+
+    Args:
+        scene: The scene.
+        draw: How.
+        generator: What is drawn.
+        whole: Renders are shown with their holes filled, as views in one step begin at them.
 
     Raises:
         ValueError: the scene has no true view or no clean one.
@@ -111,7 +117,7 @@ def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator) ->
         clean=torch.cat((pictures(scene.clean_rgb[chosen]), pictures(scene.true_rgb[memory]))),
         clean_world_from_cam=torch.cat((anchors[chosen], poses[memory])),
         clean_K=torch.cat((clean_K[chosen], K[memory])),
-        rendered=pictures(scene.rendered_rgb[targets]),
+        rendered=pictures(scene.renders(whole)[targets]),
         true=pictures(scene.true_rgb[targets]),
         world_from_cam=poses[targets],
         K=K[targets],
@@ -122,11 +128,12 @@ def draw_chunk(scene: ViewScene, draw: ChunkDraw, generator: torch.Generator) ->
 
 
 def draw_chunks(
-    data: Scenes, step: int, seed: int, batch: int, draw: ChunkDraw, part: tuple[int, int] = (0, 1)
+    data: Scenes, step: int, seed: int, batch: int, draw: ChunkDraw, part: tuple[int, int] = (0, 1), whole: bool = False
 ) -> list[tuple[ChunkSample, torch.Generator]]:
     """The chunks of one step, or one process's part of them, each with a generator for its noise.
 
-    Args: as :func:`onescene.training.batches.draw_batch`, and how a chunk is drawn.
+    Args: as :func:`onescene.training.batches.draw_batch`, how a chunk is drawn, and ``whole`` of
+        :func:`draw_chunk`.
     """
     rank, parts = part
     share, first = batch // parts, step * batch
@@ -135,7 +142,7 @@ def draw_chunks(
         epoch, turn = divmod(place, len(data))
         index = int(np.random.default_rng((seed, epoch)).permutation(len(data))[turn])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + place)
-        found.append((draw_chunk(data[index], draw, generator), generator))
+        found.append((draw_chunk(data[index], draw, generator, whole), generator))
     return found
 
 

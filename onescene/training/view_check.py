@@ -20,7 +20,7 @@ from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents, assemble
 from onescene.models.seva.memory import Policy
-from onescene.models.seva.sampling import SamplerConfig, Start, sample
+from onescene.models.seva.sampling import SamplerConfig, Start
 from onescene.training.view_batches import FORM, ChunkDraw, Scenes, draw_chunks, encode_chunk
 from onescene.training.view_losses import chunk_errors
 
@@ -42,6 +42,7 @@ class CheckConfig:
 def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[Tensor, "t 3 s s"]:
     """The scene's true views as the models make them of clean views and renders, in their order."""
     device, draw = next(models.denoiser.parameters()).device, config.draw
+    at_renders = bool(models.manifest.start_sigma)
 
     def posed(rgb: np.ndarray, poses: np.ndarray, K: np.ndarray) -> PosedLatents:
         seen = pictures(rgb).to(device)
@@ -50,16 +51,14 @@ def remake(models: ViewModels, scene: ViewScene, config: CheckConfig) -> Float[T
         return PosedLatents(**known, **{name: value.to(device) for name, value in cameras.items()})
 
     anchors = posed(scene.clean_rgb, scene.clean_world_from_cam, scene.clean_K)
-    renders = posed(scene.rendered_rgb, scene.world_from_cam, scene.K)
+    renders = posed(scene.renders(whole=at_renders), scene.world_from_cam, scene.K)
 
     def synthesise(given: ChunkViews, number: int) -> Tensor:
         given = given if draw.anchors else replace(given, anchors=given.anchors[[]])
         conditions = assemble(FORM[draw.method], given, camera_scale=models.manifest.camera_scale)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        at_renders = models.manifest.start_sigma
-        sigma, steps = at_renders or config.start_sigma, 1 if at_renders else config.steps
-        start = Start(latents=given.renders.latents, sigma=sigma, noisy=not at_renders) if sigma else None
-        return sample(models.denoiser, conditions, SamplerConfig(steps), generator, start)
+        start = Start(latents=given.renders.latents, sigma=config.start_sigma) if config.start_sigma else None
+        return models.sample(conditions, SamplerConfig(1 if at_renders else config.steps), generator, start)
 
     def develop(latents: Tensor) -> tuple[Tensor, Tensor]:
         rgb = models.autoencoder.decode(latents)

@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from safetensors import safe_open
+from torch import Tensor
 
 from onescene.models.loading import WEIGHTS_DIR, WeightFile, load_into, sha256_of, shards_of
 from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, read_rank_and_alpha
+from onescene.models.seva.conditioning import Conditions
 from onescene.models.seva.config import SevaConfig
 from onescene.models.seva.encoders import (
     Autoencoder,
@@ -33,6 +36,7 @@ from onescene.models.seva.encoders import (
     load_kl_autoencoder,
 )
 from onescene.models.seva.network import SevaUNet
+from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.models.seva.weights import add_adapters, load_seva
 from onescene.models.seva_schedule import level_below
 
@@ -105,6 +109,19 @@ class ViewModels:
                 "method dual-lora needs a U-Net with adapters: add `adapters` to views.json, or use another"
             )
 
+    def sample(
+        self, conditions: Conditions, config: SamplerConfig, generator: torch.Generator, start: Start | None = None
+    ) -> Float[Tensor, "targets c h w"]:
+        """The targets of a chunk (:func:`onescene.models.seva.sampling.sample`), begun as the weights were trained.
+
+        Args:
+            conditions, config, generator: As there.
+            start: Where targets begin if the weights leave it open; None = pure noise.
+        """
+        sigma = self.manifest.start_sigma
+        start = Start(latents=conditions.rendered, sigma=sigma, noisy=False) if sigma else start
+        return sample(self.denoiser, conditions, config, generator, start)
+
 
 def read_manifest(folder: str | Path) -> Manifest:
     """What the folder's ``views.json`` says, or the public names where there is none.
@@ -157,6 +174,10 @@ def _parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
     return parts
 
 
+def _folder(named: str | Path | None) -> Path:
+    return SHIPPED if named is None else Path(named)
+
+
 def check_bundle(folder: str | Path | None) -> tuple[Manifest, tuple[Path, ...]]:
     """Whether every file is there, before anything is read; returns the manifest and the weight files.
 
@@ -167,7 +188,7 @@ def check_bundle(folder: str | Path | None) -> tuple[Manifest, tuple[Path, ...]]
         FileNotFoundError: one is missing; the sentence names the files, where they come from and their licences.
         ValueError: as :func:`read_manifest`.
     """
-    folder = SHIPPED if folder is None else Path(folder)
+    folder = _folder(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}; --weights names one with {_wanted(PUBLIC)}")
     manifest = read_manifest(folder)
@@ -211,7 +232,7 @@ def load_bundle(
         FileNotFoundError, ValueError: as :func:`check_bundle`, or a file that does not fit.
     """
     manifest, paths = check_bundle(folder)
-    folder = SHIPPED if folder is None else Path(folder)
+    folder = _folder(folder)
     parts = _parts(folder, manifest)
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     denoiser = load_seva(parts["denoiser"][0], SevaConfig.from_official(manifest.network))
