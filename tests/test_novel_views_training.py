@@ -19,6 +19,7 @@ from onescene.cli import main
 from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene, pack_scenes
 from onescene.geometry.plucker import plucker_maps
+from onescene.models import arithmetic
 from onescene.models.seva.bundle import load_bundle, read_manifest
 from onescene.models.seva.denoiser import denoise
 from onescene.models.seva.sampling import SamplerConfig, Start, sample
@@ -258,6 +259,27 @@ def test_training_of_one_step_mends_the_renders():
     state, losses = train(config, models, [scene(str(i), 4, seed=20 + i) for i in range(8)])
     after = float((remake(averaged(state), unseen, check) - pictures(unseen.true_rgb)).abs().mean())
     assert after < 0.9 * before, (losses, before, after)
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fpu avx512_bf16 sse", True), ("fpu avx2", False), (None, False)])
+def test_a_processor_says_whether_it_has_bfloat16(monkeypatch, flags, has):
+    def read(self, **_):
+        if flags is None:
+            raise FileNotFoundError
+        return f"flags : {flags}\n"
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert arithmetic.processor_has_bfloat16.__wrapped__() is has
+
+
+def test_what_ships_makes_the_same_picture_in_half_precision(monkeypatch):
+    """Only the correction is computed in it: less than the step between two shades of 8 bits."""
+    models, made = load_bundle(None), []
+    check = CheckConfig(ChunkDraw("dual-lora", models.manifest.targets, models.manifest.clean))
+    for has in (False, True):
+        monkeypatch.setattr(arithmetic, "processor_has_bfloat16", lambda has=has: has)
+        made.append(remake(models, SCENES[0], check))
+    assert 0 < float((made[0] - made[1]).abs().max()) < 1 / 255
 
 
 @pytest.mark.parametrize("method", ["anchors-only", None])

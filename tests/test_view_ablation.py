@@ -19,7 +19,7 @@ from onescene.data.view_scenes import pack_scenes
 from onescene.geometry.perspective import intrinsics_from_fov, project
 from onescene.metrics.consistency import fundamental_matrix, match_points, symmetric_epipolar_distance, tsed
 from onescene.pipeline import view_ablation, views_training
-from onescene.pipeline.view_ablation import read_view_ablation
+from onescene.pipeline.view_ablation import HeldOut, read_view_ablation
 from onescene.training import view_check
 from onescene.training.view_check import CheckConfig, remake, scene_scores, view_scores
 from onescene.types import Cameras
@@ -164,6 +164,7 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
         ({"seeds": [1, 1]}, "each seed once"),
         ({"validation": None}, "validation must name folders"),
         ({"method": "concat"}, "method is what the ablation varies itself"),
+        ({"every": 0}, "every must be a whole number >= 1, got 0"),
         ({"out": ""}, "out must name a folder"),
         ({"batchs": 3}, "batchs: Extra inputs"),
     ],
@@ -174,8 +175,9 @@ def test_wrong_ablations_are_named(tmp_path, change, message):
         read_view_ablation(write(tmp_path / "a.yaml", **values))
 
 
-def test_the_shipped_ablation_parses():
-    path = Path(__file__).resolve().parents[1] / "params/small/ablation_views.yaml"
+@pytest.mark.parametrize("size", ["", "_gpu"])
+def test_the_shipped_ablations_parse(size):
+    path = Path(__file__).resolve().parents[1] / f"params/small/ablation_views{size}.yaml"
     runs, validation = read_view_ablation(path)
-    assert len(runs) == 8 and validation == ["data/pairs-validation"]
+    assert len(runs) == 8 and validation == HeldOut(("data/pairs-heldout",), 3)
     assert {p.trains for p in runs.values()} == {"all"}

@@ -130,12 +130,13 @@ class SceneSet:
 
     Args:
         folders: Made by ``onescene data pairs`` or ``onescene data clips``.
+        every: Every n-th of their scenes.
 
     Raises:
         FileNotFoundError: a folder holds none.
     """
 
-    def __init__(self, *folders: str | Path) -> None:
+    def __init__(self, *folders: str | Path, every: int = 1) -> None:
         self.paths: list[Path] = []
         for folder in folders:
             found = sorted(Path(folder).glob("*.npz"))
@@ -144,6 +145,7 @@ class SceneSet:
                     f"folder must hold packed scenes of views (onescene data pairs), found none in {folder}"
                 )
             self.paths += found
+        self.paths = self.paths[::every]
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -10,6 +10,7 @@ poses estimated from the pictures (``metrics/view_poses.py``). The first row is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -42,18 +43,30 @@ ROWS: dict[str, tuple[str, Policy]] = {
 BARE = {"truth": "true_rgb", "scaffold render": "rendered_rgb"}  # what the measures themselves lose; the starting point
 
 
-def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], list[str]]:
-    """Reads an ablation's params file: keys of a training, and ``seeds`` and ``validation``.
+@dataclass(frozen=True)
+class HeldOut:
+    """The scenes that everything is measured on."""
+
+    folders: tuple[str, ...]
+    every: int = 1  # every n-th of them
+
+    def open(self) -> SceneSet:
+        """Raises FileNotFoundError where a folder holds none."""
+        return SceneSet(*self.folders, every=self.every)
+
+
+def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], HeldOut]:
+    """Reads an ablation's params file: keys of a training, ``seeds``, ``validation``, and ``every`` n-th scene of that.
 
     Returns:
-        The parameters of every training, by seed and network, and the folders of validation scenes.
+        The parameters of every training, by seed and network, and what they are measured on.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
     """
     values, where = read_params(path), Path(path).name
-    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
+    seeds, validation, every = values.pop("seeds", None), values.pop("validation", None), values.pop("every", 1)
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
     if len(set(seeds)) < len(seeds):
@@ -61,6 +74,8 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
     validation = [validation] if isinstance(validation, str) else validation
     if not isinstance(validation, list) or not all(isinstance(folder, str) for folder in validation):
         raise ValueError(f"{where}: validation must name folders of packed scenes, got {validation!r}")
+    if not isinstance(every, int) or every < 1:
+        raise ValueError(f"{where}: every must be a whole number >= 1, got {every!r}")
     if varied := [key for key in ("seed", "method", "anchors") if key in values]:
         raise ValueError(f"{where}: {varied[0]} is what the ablation varies itself; remove it")
     out = values.get("out", "")
@@ -71,7 +86,7 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         for seed in seeds
         for name, change in NETWORKS.items()
     }
-    return runs, validation
+    return runs, HeldOut(tuple(validation), every)
 
 
 def run_view_ablation(
@@ -94,8 +109,8 @@ def run_view_ablation(
     Raises:
         FileNotFoundError, ValueError: as :func:`read_view_ablation`, and those of a training.
     """
-    runs, validation = read_view_ablation(path)
-    data, held_out = open_scenes(next(iter(runs.values()))), SceneSet(*validation)
+    runs, measured_on = read_view_ablation(path)
+    data, held_out = open_scenes(next(iter(runs.values()))), measured_on.open()
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
     bare = {name: view_scores(None, held_out, None, distance, which) for name, which in BARE.items()}
     seeds = dict.fromkeys(seed for seed, _ in runs)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
 
+from onescene.models.arithmetic import quick_arithmetic
 from onescene.models.loading import WEIGHTS_DIR, WeightFile, load_into, sha256_of, shards_of
 from onescene.models.seva.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, read_rank_and_alpha
 from onescene.models.seva.conditioning import Conditions
@@ -119,8 +120,11 @@ class ViewModels:
             start: Where targets begin if the weights leave it open; None = pure noise.
         """
         sigma = self.manifest.start_sigma
-        start = Start(latents=conditions.rendered, sigma=sigma, noisy=False) if sigma else start
-        return sample(self.denoiser, conditions, config, generator, start)
+        if not sigma:
+            return sample(self.denoiser, conditions, config, generator, start)
+        at_renders = Start(latents=conditions.rendered, sigma=sigma, noisy=False)
+        with quick_arithmetic(conditions.latents.device):
+            return sample(self.denoiser, conditions, config, generator, at_renders)
 
 
 def read_manifest(folder: str | Path) -> Manifest:
