@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_novel_views_training import DRAW, SCENES, scene, write
+from PIL import Image
+from test_novel_views_training import DRAW, PX, SCENES, scene, write
 from torch.testing import assert_close
 from view_models import TINY, tiny_models
 
@@ -90,7 +91,7 @@ def test_scores_tell_holes_from_the_rest():
     best = scene_scores(true, one)
     assert best["psnr_db"] == best["psnr_db_holes"] == 100 and best["ssim_gauss11"] == pytest.approx(1)
     bare = view_scores(None, SCENES)
-    assert view_scores(None, SCENES, without="true_rgb")["psnr_db"] == 100
+    assert view_scores(None, SCENES, without="truth")["psnr_db"] == 100
     assert bare["scenes"] == 3 and found["psnr_db_holes"] != bare["psnr_db_holes"]
     with pytest.raises(ValueError, match="at least one scene"):
         view_scores(None, [])
@@ -117,12 +118,12 @@ def test_views_are_remade_with_the_memory_and_the_anchors_that_are_asked_for(mon
 def params(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(views_training, "SMALL_NETWORK", replace(TINY, in_channels=199, out_channels=192))
     monkeypatch.setattr(view_ablation, "stlpips_path", lambda: None)
-    named = {s.name: s for s in [*SCENES[:1], scene("d", 3, seed=9)]}
+    named = {s.name: replace(s, whole_rgb=s.true_rgb // 2) for s in [*SCENES[:1], scene("d", 3, seed=9)]}
     pack_scenes("a", named.get, tmp_path / "pairs")
     pack_scenes("d", named.get, tmp_path / "held")
     values = {"data": str(tmp_path / "pairs"), "validation": str(tmp_path / "held"), "seeds": [3], "steps": 2}
     values |= {"targets": 2, "clean": 2, "batch": 1, "at_a_time": 1, "rank": 2, "sampling_steps": 2}
-    values |= {"lr": 1e-2, "warmup_steps": 0, "perceptual_weight": 0}
+    values |= {"lr": 1e-2, "warmup_steps": 0, "perceptual_weight": 0, "shown": str(tmp_path / "held")}
     return write(tmp_path / "ablation.yaml", out=str(tmp_path / "out"), **values)
 
 
@@ -137,6 +138,11 @@ def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys
     )
     by_name = table.set_index("variant").psnr_db
     assert len(set(by_name.round(6))) == len(variants), "every variant is another network or another sampling"
+    strips = view_ablation.views_shown(params)
+    assert list(strips) == ["scaffold render", "holes filled", *view_ablation.ROWS, "truth"]
+    assert {rgb.shape for rgb in strips.values()} == {(3, 3, PX, PX)}
+    assert_close(strips["holes filled"], strips["truth"] / 2, atol=0.01, rtol=0)
+    assert Image.open(tmp_path / "out/views.png").height > 300
     trained = []
     again, _ = view_ablation.run_view_ablation(params, "x", lambda *a: trained.append("a step"))
     assert "a step" not in trained, "what is trained is not trained again"
@@ -165,6 +171,7 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
         ({"validation": None}, "validation must name folders"),
         ({"method": "concat"}, "method is what the ablation varies itself"),
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
+        ({"shown": 3}, "shown must name a folder"),
         ({"out": ""}, "out must name a folder"),
         ({"batchs": 3}, "batchs: Extra inputs"),
     ],
@@ -179,5 +186,5 @@ def test_wrong_ablations_are_named(tmp_path, change, message):
 def test_the_shipped_ablations_parse(size):
     path = Path(__file__).resolve().parents[1] / f"params/small/ablation_views{size}.yaml"
     runs, validation = read_view_ablation(path)
-    assert len(runs) == 8 and validation == HeldOut(("data/pairs-heldout",), 3)
+    assert len(runs) == 8 and validation == HeldOut(("data/pairs-heldout",), 3, "data/pairs-rooms")
     assert {p.trains for p in runs.values()} == {"all"}

@@ -15,17 +15,27 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
+from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import SceneSet
-from onescene.io.atomic import atomic_write_text
+from onescene.io.atomic import atomic_path, atomic_write_text
 from onescene.models.seva.bundle import load_bundle
 from onescene.models.seva.memory import Policy
 from onescene.pipeline.parameters import read_params
 from onescene.pipeline.training_run import choose_device
-from onescene.pipeline.views_training import ViewParams, check_view_params, open_scenes, run_view_training, train_config
+from onescene.pipeline.views_training import (
+    BUNDLE,
+    ViewParams,
+    check_view_params,
+    open_scenes,
+    run_view_training,
+    train_config,
+)
+from onescene.plots.chunks import strips_figure
 from onescene.training.perceptual import perceptual_distance, stlpips_path
 from onescene.training.step_log import StepLog
-from onescene.training.view_check import CheckConfig, view_scores
+from onescene.training.view_check import BARE, CheckConfig, remake, view_scores
 
 NETWORKS: dict[str, dict[str, str | bool | float]] = {
     "concat": {"method": "concat", "anchors": True},
@@ -33,6 +43,7 @@ NETWORKS: dict[str, dict[str, str | bool | float]] = {
     "without-renders": {"method": "anchors-only", "anchors": True, "start_sigma": 0.0},  # there is none to begin at
     "without-anchors": {"method": "dual-lora", "anchors": False},
 }
+DPI = 110  # of views.png
 ROWS: dict[str, tuple[str, Policy]] = {
     "concat": ("concat", "none"),
     "dual-lora": ("dual-lora", "none"),
@@ -40,7 +51,6 @@ ROWS: dict[str, tuple[str, Policy]] = {
     "without renders": ("without-renders", "none"),
     "without anchors": ("without-anchors", "none"),
 }
-BARE = {"truth": "true_rgb", "scaffold render": "rendered_rgb"}  # what the measures themselves lose; the starting point
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class HeldOut:
 
     folders: tuple[str, ...]
     every: int = 1  # every n-th of them
+    shown: str | None = None  # folder whose first scene is drawn as every variant makes it
 
     def open(self) -> SceneSet:
         """Raises FileNotFoundError where a folder holds none."""
@@ -56,7 +67,7 @@ class HeldOut:
 
 
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], HeldOut]:
-    """Reads an ablation's params file: keys of a training, ``seeds``, ``validation``, and ``every`` n-th scene of that.
+    """Reads an ablation's params file: keys of a training, ``seeds``, ``validation``, ``every``, ``shown``.
 
     Returns:
         The parameters of every training, by seed and network, and what they are measured on.
@@ -66,7 +77,8 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
     """
     values, where = read_params(path), Path(path).name
-    seeds, validation, every = values.pop("seeds", None), values.pop("validation", None), values.pop("every", 1)
+    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
+    every, shown = values.pop("every", 1), values.pop("shown", None)
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
     if len(set(seeds)) < len(seeds):
@@ -76,6 +88,8 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         raise ValueError(f"{where}: validation must name folders of packed scenes, got {validation!r}")
     if not isinstance(every, int) or every < 1:
         raise ValueError(f"{where}: every must be a whole number >= 1, got {every!r}")
+    if shown is not None and not isinstance(shown, str):
+        raise ValueError(f"{where}: shown must name a folder of packed scenes, got {shown!r}")
     if varied := [key for key in ("seed", "method", "anchors") if key in values]:
         raise ValueError(f"{where}: {varied[0]} is what the ablation varies itself; remove it")
     out = values.get("out", "")
@@ -86,13 +100,15 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         for seed in seeds
         for name, change in NETWORKS.items()
     }
-    return runs, HeldOut(tuple(validation), every)
+    return runs, HeldOut(tuple(validation), every, shown)
 
 
 def run_view_ablation(
     path: str | Path, licence: str, on_step: Callable[[str, StepLog], None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv`` after each row.
+
+    At the end ``views.png`` shows the first scene of ``shown``, if any.
 
     ST-LPIPS is measured where its weights are installed.
 
@@ -112,7 +128,7 @@ def run_view_ablation(
     runs, measured_on = read_view_ablation(path)
     data, held_out = open_scenes(next(iter(runs.values()))), measured_on.open()
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
-    bare = {name: view_scores(None, held_out, None, distance, which) for name, which in BARE.items()}
+    bare = {name: view_scores(None, held_out, None, distance, name) for name in BARE}
     seeds = dict.fromkeys(seed for seed, _ in runs)
     rows = [{"variant": name, "seed": seed} | scores for name, scores in bare.items() for seed in seeds]
     out = Path(next(iter(runs.values())).out).parent
@@ -134,7 +150,33 @@ def run_view_ablation(
         table = summarise(runs_table)
         atomic_write_text(out / "runs.csv", runs_table.to_csv(index=False, lineterminator="\n"))
         atomic_write_text(out / "table.csv", table.to_csv(lineterminator="\n"))
+    if measured_on.shown is not None:
+        with atomic_path(out / "views.png") as picture:
+            strips_figure(views_shown(path)).savefig(picture, dpi=DPI)
     return runs_table, table
+
+
+def views_shown(path: str | Path) -> dict[str, Tensor]:
+    """The first scene of ``shown``: what needs no network, and what every trained variant of the first seed makes.
+
+    Returns:
+        Name to pictures [t, 3, s, s] in [0, 1], the truth last.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`run_view_ablation`, or nothing is trained yet.
+    """
+    runs, measured_on = read_view_ablation(path)
+    if measured_on.shown is None:
+        raise ValueError(f"{Path(path).name}: shown must name a folder of packed scenes")
+    scene, seed = SceneSet(measured_on.shown)[0], min(seed for seed, _ in runs)
+    rows = {name: pictures(read(scene)) for name, read in BARE.items()}
+    for variant, (network, memory) in ROWS.items():
+        params = runs[seed, network]
+        models = load_bundle(Path(params.out) / BUNDLE, choose_device(params.device), torch.float32)
+        rows[variant] = remake(
+            models, scene, CheckConfig(train_config(params).draw, memory, params.sampling_steps, seed)
+        )
+    return rows | {"truth": rows.pop("truth")}
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,14 @@ from onescene.training.view_losses import chunk_errors
 _DARK = 2 / 255  # a render's pixel that no channel of which is brighter is a hole
 
 
+Bare = Literal["truth", "scaffold render", "holes filled"]
+BARE: dict[Bare, Callable[[ViewScene], np.ndarray]] = {  # what the measures themselves lose; where views begin
+    "truth": lambda scene: scene.true_rgb,
+    "scaffold render": lambda scene: scene.rendered_rgb,
+    "holes filled": lambda scene: scene.renders(whole=True),
+}
+
+
 @dataclass(frozen=True)
 class CheckConfig:
     """How the views of a check are made."""
@@ -141,9 +149,9 @@ def view_scores(
     data: Scenes,
     config: CheckConfig | None = None,
     distance: Callable[[Tensor, Tensor], Tensor] | None = None,
-    without: Literal["rendered_rgb", "true_rgb"] = "rendered_rgb",
+    without: Bare = "scaffold render",
 ) -> dict[str, float]:
-    """Mean of :func:`scene_scores` over scenes; without models those of the bare renders, or of the truth itself.
+    """Mean of :func:`scene_scores` over scenes; without models those of what needs none (:data:`BARE`).
 
     The truth tells what TSED can reach: views that do not overlap have no matches however true they are.
 
@@ -156,7 +164,7 @@ def view_scores(
     for index in range(len(data)):
         scene = data[index]
         if models is None or config is None:
-            rgb = pictures(getattr(scene, without))
+            rgb = pictures(BARE[without](scene))
         else:
             rgb = remake(models, scene, config)
         rows.append(scene_scores(rgb, scene, distance))
