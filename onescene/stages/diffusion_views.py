@@ -44,6 +44,7 @@ class SynthesisConfig:
     scale: float = 2.0  # of the guidance
     steps: int | None = None  # of sampling; None = the weights' own number
     capacity: int = 32  # frames kept in memory
+    new: int | None = None  # frames made at a time; None = as many as the networks make at once
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -197,7 +198,8 @@ def synthesise(gaussians: Gaussians, cameras: Cameras, guide: Guide, backend: Ba
         develop=lambda made: develop(models, made),
         stored=guide.stored,
     )
-    chunking = ChunkConfig(models.manifest.targets, models.manifest.clean, config.policy, config.capacity)
+    sizes = models.manifest.targets, models.manifest.clean
+    chunking = ChunkConfig(*sizes, config.policy, config.capacity, config.new)
     return _kept(generate_chunks(plan_chunks(wide.world_from_cam, faces.world_from_cam, chunking), sources), guide)
 
 

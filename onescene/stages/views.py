@@ -105,19 +105,25 @@ def iterate(
 def _iterate(gaussians: Gaussians, cameras: Cameras, config: ViewsConfig, guide: Guide | None) -> Iterator[ViewsOutput]:
     made = synthesise(gaussians, cameras, guide, config.backend) if guide and len(cameras) else None
     for v in range(len(cameras)):
-        camera = cameras[v]
-        with torch.no_grad():
-            out, rgb, depth_z, holes = seen_whole(gaussians, camera, config.backend, config.alpha_threshold)
-        if made is not None:
-            rgb = cut_square(next(made).rgb.to(rgb), cameras.hw)
-        yield ViewsOutput(
-            rgb=rgb[None],
-            rendered=out.rgb,
-            alpha=out.alpha,
-            depth_z=depth_z[None],
-            holes=holes[None],
-            method=config.method,
-        )
+        yield view_of(gaussians, cameras[v], config, next(made).rgb if made is not None else None)
+
+
+@torch.no_grad()
+def view_of(
+    gaussians: Gaussians, camera: Cameras, config: ViewsConfig, frame: Float[Tensor, "3 px px"] | None = None
+) -> ViewsOutput:
+    """One view: what the Gaussians show, made whole, and in its place the square frame that was made of it, if any."""
+    out, rgb, depth_z, holes = seen_whole(gaussians, camera, config.backend, config.alpha_threshold)
+    if frame is not None:
+        rgb = cut_square(frame.to(rgb), camera.hw)
+    return ViewsOutput(
+        rgb=rgb[None],
+        rendered=out.rgb,
+        alpha=out.alpha,
+        depth_z=depth_z[None],
+        holes=holes[None],
+        method=config.method,
+    )
 
 
 def run(

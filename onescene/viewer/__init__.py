@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onescene.viewer.keyframes import Keyframes, load_keyframes, save_keyframes
     from onescene.viewer.notebook import is_interactive, show_panorama, show_scene
     from onescene.viewer.trajectory_editor import TrajectoryEditor
+    from onescene.viewer.view_maker import ViewMaker
     from onescene.viewer.widget import SceneWidget
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "RunFiles",
     "SceneWidget",
     "TrajectoryEditor",
+    "ViewMaker",
     "is_interactive",
     "load_keyframes",
     "panorama_html",
@@ -38,6 +40,7 @@ _LATE = {
     **dict.fromkeys(("is_interactive", "show_panorama", "show_scene"), "notebook"),
     "SceneWidget": "widget",
     "TrajectoryEditor": "trajectory_editor",
+    "ViewMaker": "view_maker",
 }
 
 

@@ -24,10 +24,13 @@ class ChunkConfig:
     clean: int = 5  # anchors and memory frames of a chunk
     policy: Policy = "nearest"
     capacity: int = 32  # generated frames kept
+    new: int | None = None  # frames that a chunk moves on by, the last one repeated to fill it; None = targets
 
     def __post_init__(self) -> None:
-        if min(self.targets, self.clean, self.capacity) < 1:
-            raise ValueError(f"targets, clean and capacity must be >= 1, got {self}")
+        if min(self.targets, self.clean, self.capacity, self.new or self.targets) < 1:
+            raise ValueError(f"targets, clean, capacity and new must be >= 1, got {self}")
+        if self.new is not None and self.new > self.targets:
+            raise ValueError(f"new must be at most the number of targets, got {self.new} of {self.targets}")
         if self.policy not in POLICIES:
             raise ValueError(f"policy must be one of {POLICIES}, got {self.policy!r}")
 
@@ -37,7 +40,7 @@ class PlannedChunk:
     """One chunk, by the numbers of frames on the trajectory and of anchors.
 
     Attributes:
-        targets: Frames to generate; the last chunk is filled up by repeating its last frame.
+        targets: Frames to generate; a chunk that has fewer is filled up by repeating its last frame.
         new: How many of ``targets`` are not such repetitions.
         anchors: Anchors that go with them.
         memory: Generated frames that go with them.
@@ -73,8 +76,9 @@ def plan_chunks(
 
 def _plan(cameras: Tensor, anchors: Tensor, config: ChunkConfig) -> Iterator[PlannedChunk]:
     kept: list[int] = []
-    for first in range(0, len(cameras), config.targets):
-        new = list(range(first, min(first + config.targets, len(cameras))))
+    step = config.new or config.targets
+    for first in range(0, len(cameras), step):
+        new = list(range(first, min(first + step, len(cameras))))
         targets = new + [new[-1]] * (config.targets - len(new))
         chosen, remembered = choose_views(config.policy, cameras[targets], anchors, cameras[kept], config.clean)
         memory, forgotten = tuple(kept[i] for i in remembered), []
