@@ -142,7 +142,7 @@ def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys
     assert list(strips) == ["scaffold render", "holes filled", *view_ablation.ROWS, "truth"]
     assert {rgb.shape for rgb in strips.values()} == {(3, 3, PX, PX)}
     assert_close(strips["holes filled"], strips["truth"] / 2, atol=0.01, rtol=0)
-    assert Image.open(tmp_path / "out/views.png").height > 300
+    assert Image.open(tmp_path / "out/views.jpg").height > 300
     trained = []
     again, _ = view_ablation.run_view_ablation(params, "x", lambda *a: trained.append("a step"))
     assert "a step" not in trained, "what is trained is not trained again"

@@ -43,7 +43,7 @@ NETWORKS: dict[str, dict[str, str | bool | float]] = {
     "without-renders": {"method": "anchors-only", "anchors": True, "start_sigma": 0.0},  # there is none to begin at
     "without-anchors": {"method": "dual-lora", "anchors": False},
 }
-DPI = 110  # of views.png
+DPI = 110  # of views.jpg
 ROWS: dict[str, tuple[str, Policy]] = {
     "concat": ("concat", "none"),
     "dual-lora": ("dual-lora", "none"),
@@ -108,7 +108,7 @@ def run_view_ablation(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trains what is not trained yet, measures everything, and writes ``runs.csv`` and ``table.csv`` after each row.
 
-    At the end ``views.png`` shows the first scene of ``shown``, if any.
+    At the end ``views.jpg`` shows the first scene of ``shown``, if any.
 
     ST-LPIPS is measured where its weights are installed.
 
@@ -151,8 +151,8 @@ def run_view_ablation(
         atomic_write_text(out / "runs.csv", runs_table.to_csv(index=False, lineterminator="\n"))
         atomic_write_text(out / "table.csv", table.to_csv(lineterminator="\n"))
     if measured_on.shown is not None:
-        with atomic_path(out / "views.png") as picture:
-            strips_figure(views_shown(path)).savefig(picture, dpi=DPI)
+        with atomic_path(out / "views.jpg") as picture:
+            strips_figure(views_shown(path), cell_in=1.3).savefig(picture, dpi=DPI)
     return runs_table, table
 
 
