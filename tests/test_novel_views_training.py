@@ -472,7 +472,7 @@ def test_shipped_recipes_are_what_they_say():
     root = Path(__file__).resolve().parents[1] / "params"
     paper = train_config(read_view_params(root / "paper/train_views.yaml"))
     assert replace(paper, precision="float32") == PAPER
-    for name in ("train_views", "train_views_gpu"):
+    for name in ("train_views", "train_views_second", "train_views_gpu"):
         assert read_view_params(root / f"small/{name}.yaml").trains == "all"
 
 
