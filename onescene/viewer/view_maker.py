@@ -15,7 +15,7 @@ from onescene.types import Cameras, Gaussians
 from onescene.viewer.notebook import is_interactive
 from onescene.viewer.widget import SceneWidget, reframed
 
-DPI = 80
+STILL_DPI, LIVE_DPI = 80, 120
 _NOTE = "Fly in the scene, then press Make a view."
 
 Pictures = Mapping[str, Float[Tensor, "3 h w"]]
@@ -75,12 +75,12 @@ class ViewMaker:
         self.cameras.clear()
         self.views.clear()
 
-    def jpeg(self) -> bytes:
-        """The last view as a JPEG file; nothing where none is made."""
+    def jpeg(self, dpi: int = STILL_DPI) -> bytes:
+        """The last view as a JPEG file of so many pixels per inch of the figure; nothing where none is made."""
         if not self.views:
             return b""
         buffer = io.BytesIO()
-        self._draw(self.views[-1]).savefig(buffer, format="jpeg", dpi=DPI)
+        self._draw(self.views[-1]).savefig(buffer, format="jpeg", dpi=dpi)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -99,7 +99,9 @@ class ViewPanel(ipywidgets.VBox):
         self.maker = maker
         self.button = ipywidgets.Button(description="Make a view", button_style="primary")
         self.anew = ipywidgets.Button(description="Begin anew")
-        self.note, self.picture = ipywidgets.Label(_NOTE), ipywidgets.Image(format="jpeg", value=maker.jpeg())
+        self.note = ipywidgets.Label(_NOTE)
+        own_size = ipywidgets.Layout(align_self="flex-start", max_width="100%")
+        self.picture = ipywidgets.Image(format="jpeg", value=maker.jpeg(LIVE_DPI), layout=own_size)
         self.button.on_click(lambda _: self.make())
         self.anew.on_click(lambda _: self.begin_anew())
         super().__init__([maker.viewer, ipywidgets.HBox([self.button, self.anew, self.note]), self.picture])
@@ -109,7 +111,7 @@ class ViewPanel(ipywidgets.VBox):
         self.button.disabled, self.note.value = True, "Making a view ..."
         try:
             self.maker.make()
-            self.picture.value = self.maker.jpeg()
+            self.picture.value = self.maker.jpeg(LIVE_DPI)
             self.note.value = f"{len(self.maker.views)} made. {_NOTE}"
         except (ValueError, OSError) as error:
             self.note.value = str(error)
