@@ -31,6 +31,8 @@ def test_chunks_of_one_new_frame_remember_every_frame_before():
     assert [c.memory for c in plan] == [(), (0,), (0,), (2,)], "the nearest of those before (the first of equals)"
     with pytest.raises(ValueError, match="new must be at most the number of targets, got 4 of 3"):
         ChunkConfig(targets=3, new=4)
+    with pytest.raises(ValueError, match="new must be >= 1"):
+        ChunkConfig(targets=3, new=0)
 
 
 def test_a_walk_makes_what_the_trajectory_of_its_cameras_would_be():

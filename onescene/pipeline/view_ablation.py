@@ -143,8 +143,7 @@ def run_view_ablation(
         )
         for variant, (network, memory) in ROWS.items():
             if network == name:
-                check = CheckConfig(train_config(params).draw, memory, params.sampling_steps, seed)
-                scores = view_scores(models, held_out, check, distance)
+                scores = view_scores(models, held_out, _sampled(params, memory), distance)
                 rows.append({"variant": variant, "seed": seed, "steps": params.steps} | scores)
         runs_table = pd.DataFrame(rows)
         table = summarise(runs_table)
@@ -173,10 +172,13 @@ def views_shown(path: str | Path) -> dict[str, Tensor]:
     for variant, (network, memory) in ROWS.items():
         params = runs[seed, network]
         models = load_bundle(Path(params.out) / BUNDLE, choose_device(params.device), torch.float32)
-        rows[variant] = remake(
-            models, scene, CheckConfig(train_config(params).draw, memory, params.sampling_steps, seed)
-        )
+        rows[variant] = remake(models, scene, _sampled(params, memory))
     return rows | {"truth": rows.pop("truth")}
+
+
+def _sampled(params: ViewParams, memory: Policy) -> CheckConfig:
+    """How the views of a trained network are made."""
+    return CheckConfig(train_config(params).draw, memory, params.sampling_steps, params.seed)
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:

@@ -26,11 +26,12 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def _scores(
     name: str, rgb: Float[Tensor, "v 3 h w"], true: Float[Tensor, "v 3 h w"], distance: Distance | None
 ) -> dict:
-    found = image_metrics(rgb.clamp(0, 1), true)
+    rgb = rgb.clamp(0, 1)
+    found = image_metrics(rgb, true)
     row = {f"{name}_psnr_db": found["psnr_db"], f"{name}_ssim_gauss11": found["ssim_gauss11"]}
     if distance is not None:
         with torch.no_grad():
-            row[f"{name}_st_lpips"] = float(distance(rgb.clamp(0, 1), true).mean())
+            row[f"{name}_st_lpips"] = float(distance(rgb, true).mean())
     return row
 
 
@@ -72,7 +73,7 @@ def evaluate_views_of(
         ``baseline_*`` (holes filled from around them) and ``made_*`` (the method's).
     """
     plain, made = plain_and_made(sample, network, models, method)
-    row: dict[str, float | str] = {"name": sample.name, "holes": float((plain.alpha < 0.5).float().mean())}
+    row: dict[str, float | str] = {"name": sample.name, "holes": plain.hole_share}
     for name, rgb in (("scaffold", plain.rendered), ("baseline", plain.rgb), ("made", made.rgb)):
         row |= _scores(name, rgb, sample.views_rgb, distance)
     return row

@@ -72,6 +72,22 @@ def check_config(config: ViewsConfig) -> None:
         raise ValueError(f"alpha_threshold must be in (0, 1), got {config.alpha_threshold}")
 
 
+def check_scene(gaussians: Gaussians, config: ViewsConfig, guide: Guide | None) -> None:
+    """Refuses what no view can be made of.
+
+    Raises:
+        ValueError: a setting is out of range, there is no Gaussian, the guide is missing or can not do the method.
+    """
+    check_config(config)
+    if len(gaussians) == 0:
+        raise ValueError("gaussians must hold at least one Gaussian, got none")
+    if config.method != "baseline":
+        if guide is None or guide.config.method != config.method:
+            got = "none" if guide is None else f"one for {guide.config.method}"
+            raise ValueError(f"method {config.method} needs a guide for it (networks and anchors), got {got}")
+        check_guide(guide)
+
+
 def iterate(
     gaussians: Gaussians, cameras: Cameras, config: ViewsConfig = ViewsConfig(), guide: Guide | None = None
 ) -> Iterator[ViewsOutput]:
@@ -91,14 +107,7 @@ def iterate(
         ValueError: a setting is out of range, there is no Gaussian, the guide is missing or can not do the method, or
             what ``render`` refuses.
     """
-    check_config(config)
-    if len(gaussians) == 0:
-        raise ValueError("gaussians must hold at least one Gaussian, got none")
-    if config.method != "baseline":
-        if guide is None or guide.config.method != config.method:
-            got = "none" if guide is None else f"one for {guide.config.method}"
-            raise ValueError(f"method {config.method} needs a guide for it (networks and anchors), got {got}")
-        check_guide(guide)
+    check_scene(gaussians, config, guide)
     return _iterate(gaussians, cameras, config, guide if config.method != "baseline" else None)
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from onescene.models.seva.chunks import MadeFrame
-from onescene.models.seva.memory import most_redundant
-from onescene.stages.diffusion_views import Guide, check_guide, synthesise
-from onescene.stages.views import ViewsConfig, ViewsOutput, check_config, view_of
+from onescene.models.seva.memory import forget_over
+from onescene.stages.diffusion_views import Guide, synthesise
+from onescene.stages.views import ViewsConfig, ViewsOutput, check_scene, view_of
 from onescene.types import Cameras, Gaussians
 
 
@@ -36,10 +35,7 @@ class Walk:
             ValueError: as :func:`onescene.stages.views.iterate`.
         """
         self._config = replace(config or ViewsConfig(), method=guide.config.method)
-        check_config(self._config)
-        check_guide(guide)
-        if len(gaussians) == 0:
-            raise ValueError("gaussians must hold at least one Gaussian, got none")
+        check_scene(gaussians, self._config, guide)
         self._gaussians = gaussians
         self._guide = replace(guide, config=replace(guide.config, new=1))
         self.forget()
@@ -74,7 +70,6 @@ class Walk:
     def _remember(self, cameras: Cameras, frame: MadeFrame) -> None:
         """Keeps the frame; of too many the one goes that is missed least."""
         frames, keep = [*self._frames, frame], list(range(len(cameras)))
-        while len(keep) > self._guide.config.capacity:
-            keep.pop(most_redundant(cameras.world_from_cam[torch.tensor(keep)]) if len(keep) > 1 else 0)
+        forget_over(keep, cameras.world_from_cam, self._guide.config.capacity)
         self.cameras = cameras[keep]
         self._frames = [replace(frames[old], number=new) for new, old in enumerate(keep)]

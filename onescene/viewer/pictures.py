@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from PIL import Image
@@ -32,6 +33,18 @@ def data_url(image: bytes, name: str = "panorama_png") -> str:
 def pil_image(rgb: Float[Tensor, "3 height width"]) -> Image.Image:
     """An RGB tensor in [0, 1] (clamped) as a Pillow image."""
     return Image.fromarray((rgb.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def figure_jpeg(figure: Any, dpi: int) -> bytes:
+    """A matplotlib figure as a JPEG file of so many pixels per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=dpi)
+    return buffer.getvalue()
+
+
+def still_bundle(jpeg: bytes, text: str) -> tuple[dict[str, str], dict]:
+    """What a notebook displays where no one is watching: a picture, and words for who can not see it."""
+    return {"image/jpeg": base64.b64encode(jpeg).decode("ascii"), "text/plain": text}, {}
 
 
 def jpeg_bytes(

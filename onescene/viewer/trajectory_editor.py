@@ -5,8 +5,6 @@ Everything here works without a browser; the buttons and sliders around it are i
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from onescene.viewer.keyframes import (
     save_keyframes,
 )
 from onescene.viewer.notebook import is_interactive
+from onescene.viewer.pictures import figure_jpeg, still_bundle
 from onescene.viewer.widget import SceneWidget, reframed
 
 PLAN_DPI = 72
@@ -188,11 +187,7 @@ class TrajectoryEditor:
 
     def plan_jpeg(self) -> bytes:
         """The plan as a JPEG file, small enough for a notebook; nothing without a plan."""
-        if self._plan is None:
-            return b""
-        buffer = io.BytesIO()
-        self.plan_figure().savefig(buffer, format="jpeg", dpi=PLAN_DPI)
-        return buffer.getvalue()
+        return b"" if self._plan is None else figure_jpeg(self.plan_figure(), PLAN_DPI)
 
     def _keyframes(self) -> Keyframes:
         if self.keyframes is None:
@@ -227,8 +222,7 @@ class TrajectoryEditor:
             return TrajectoryPanel(self)._repr_mimebundle_(**kwargs)
         if self._plan is None:
             return self.viewer._repr_mimebundle_(**kwargs)
-        text = f"TrajectoryEditor with a path of {len(self.cameras)} cameras"
-        return {"image/jpeg": base64.b64encode(self.plan_jpeg()).decode("ascii"), "text/plain": text}, {}
+        return still_bundle(self.plan_jpeg(), f"TrajectoryEditor with a path of {len(self.cameras)} cameras")
 
 
 def _same(a: Cameras, b: Cameras) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from onescene.types import Cameras, Gaussians
 from onescene.viewer.notebook import is_interactive
+from onescene.viewer.pictures import figure_jpeg, still_bundle
 from onescene.viewer.widget import SceneWidget, reframed
 
 STILL_DPI, LIVE_DPI = 80, 120
@@ -77,19 +76,14 @@ class ViewMaker:
 
     def jpeg(self, dpi: int = STILL_DPI) -> bytes:
         """The last view as a JPEG file of so many pixels per inch of the figure; nothing where none is made."""
-        if not self.views:
-            return b""
-        buffer = io.BytesIO()
-        self._draw(self.views[-1]).savefig(buffer, format="jpeg", dpi=dpi)
-        return buffer.getvalue()
+        return figure_jpeg(self._draw(self.views[-1]), dpi) if self.views else b""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if is_interactive():
             return ViewPanel(self)._repr_mimebundle_(**kwargs)
         if not self.views:
             return self.viewer._repr_mimebundle_(**kwargs)
-        text = f"ViewMaker with {len(self.views)} views"
-        return {"image/jpeg": base64.b64encode(self.jpeg()).decode("ascii"), "text/plain": text}, {}
+        return still_bundle(self.jpeg(), f"ViewMaker with {len(self.views)} views")
 
 
 class ViewPanel(ipywidgets.VBox):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import anywidget
@@ -13,7 +12,7 @@ from onescene.viewer.cameras_json import cameras_from_json, json_from_cameras
 from onescene.viewer.html import SCENE_SCRIPTS, Besides, bundle, look_from, meta_besides, read_asset, scene_meta
 from onescene.viewer.notebook import default_camera, is_interactive, render_still, still_jpeg
 from onescene.viewer.packing import pack, thin
-from onescene.viewer.pictures import jpeg_bytes
+from onescene.viewer.pictures import jpeg_bytes, still_bundle
 
 STILL_HW = (360, 640)
 MOVING_QUALITY, RESTING_QUALITY = 70, 88  # JPEG
@@ -153,8 +152,7 @@ class SceneWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict] | None:
         if self._live:
             return super()._repr_mimebundle_(**kwargs)
-        text = f"SceneWidget of {len(self._gaussians)} Gaussians"
-        return {"image/jpeg": base64.b64encode(self.still()).decode("ascii"), "text/plain": text}, {}
+        return still_bundle(self.still(), f"SceneWidget of {len(self._gaussians)} Gaussians")
 
 
 def reframed(camera: Cameras, hw: tuple[int, int]) -> Cameras:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.models.seva.conditioning import ChunkViews, PosedLatents
-from onescene.models.seva.memory import POLICIES, Policy, choose_views, most_redundant
+from onescene.models.seva.memory import POLICIES, Policy, choose_views, forget_over
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ChunkConfig:
     new: int | None = None  # frames that a chunk moves on by, the last one repeated to fill it; None = targets
 
     def __post_init__(self) -> None:
-        if min(self.targets, self.clean, self.capacity, self.new or self.targets) < 1:
+        if min(self.targets, self.clean, self.capacity, 1 if self.new is None else self.new) < 1:
             raise ValueError(f"targets, clean, capacity and new must be >= 1, got {self}")
         if self.new is not None and self.new > self.targets:
             raise ValueError(f"new must be at most the number of targets, got {self.new} of {self.targets}")
@@ -81,10 +81,9 @@ def _plan(cameras: Tensor, anchors: Tensor, config: ChunkConfig) -> Iterator[Pla
         new = list(range(first, min(first + step, len(cameras))))
         targets = new + [new[-1]] * (config.targets - len(new))
         chosen, remembered = choose_views(config.policy, cameras[targets], anchors, cameras[kept], config.clean)
-        memory, forgotten = tuple(kept[i] for i in remembered), []
+        memory = tuple(kept[i] for i in remembered)
         kept += new
-        while len(kept) > config.capacity:
-            forgotten.append(kept.pop(most_redundant(cameras[kept]) if len(kept) > 1 else 0))
+        forgotten = forget_over(kept, cameras, config.capacity)
         if new[-1] == len(cameras) - 1:
             forgotten, kept = forgotten + kept, []
         yield PlannedChunk(tuple(targets), len(new), tuple(chosen), memory, tuple(forgotten))

@@ -70,6 +70,14 @@ def _distinct(costs: list[Tensor]) -> list[int]:
     return taken
 
 
+def forget_over(kept: list[int], cameras: Float[Tensor, "g 4 4"], capacity: int) -> list[int]:
+    """Takes what is missed least out of ``kept`` (numbers of cameras) until it has ``capacity``; returns what went."""
+    forgotten = []
+    while len(kept) > capacity:
+        forgotten.append(kept.pop(most_redundant(cameras[kept]) if len(kept) > 1 else 0))
+    return forgotten
+
+
 def most_redundant(cameras: Float[Tensor, "g 4 4"]) -> int:
     """Number of the camera that a memory misses least: the older of the two that are closest to each other.
 
