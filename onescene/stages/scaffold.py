@@ -18,20 +18,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from onescene.geometry.cubemap import face_cameras, faces_from_panorama, panorama_from_faces
+from onescene.geometry.cubemap import faces_from_panorama, panorama_from_faces
 from onescene.geometry.equirect import check_panorama_hw
-from onescene.models.scaffold.lift import LiftConfig, lift_faces, owned_pixels
+from onescene.models.scaffold.lift import LiftConfig, lift_faces
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
 from onescene.models.scaffolds import ScaffoldNetwork, Seen, as_scaffold
-from onescene.splatting import render
 from onescene.stages.anchors import AnchorsConfig
 from onescene.stages.anchors import run as cut_anchors
-from onescene.types import SH_C0, Gaussians
+from onescene.stages.colours import match_colours
+from onescene.types import Gaussians
 
 DISTANCE_MAX_HEIGHT = 512  # rows of the distance map at most [pixels]
 _NO_SKY = -20.0  # a logit
 _GREY_GAMMA = 0.7  # of the copies without colour
-COLOUR_MARGIN = 0.3  # how far matched colours may leave [0, 1]
 Source = Literal["auto", "heads", "lifted"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Where Gaussians come from: the network's heads, its distance lifted; ``auto``: heads where it has any."""
@@ -53,7 +52,7 @@ class ScaffoldConfig:
     sky_factor: float = 1.5  # sky stands this many times beyond the 99th percentile of the ground
     sky_medians: float = 5.0  # and at least this many median distances away
     edge_threshold: float = 0.25  # log range that counts as a depth edge
-    colour_steps: int = 4  # rounds of matching the colours to the anchors, against the blur of splatting
+    colour_steps: int = 3  # rounds of matching the colours to the anchors; more are sharper and worse when moved
     lift: LiftConfig = field(default_factory=LiftConfig)
 
 
@@ -147,28 +146,6 @@ def face_distance_from_panorama(
     nearest = faces_from_panorama(log_distance, face_px, fov_deg, mode="nearest")[:, 0]
     at_edge = (smooth - nearest).abs() > torch.tensor(edge_ratio).log() / 2
     return torch.where(at_edge, nearest, smooth).exp()
-
-
-@torch.no_grad()
-def match_colours(gaussians: Gaussians, faces: Float[Tensor, "6 3 face face"], fov_deg: float, steps: int) -> Gaussians:
-    """Adds to each Gaussian's colour what its own pixel lacks when the anchors are rendered, a few times over.
-
-    Splatting blurs by the Gaussians' overlap; seen from the centre every Gaussian has one pixel, so the residual of
-    that pixel is its correction. Colours may leave [0, 1] by up to ``COLOUR_MARGIN``.
-
-    Args:
-        gaussians: As :func:`onescene.models.scaffold.lift.lift_faces` orders them.
-        faces: The anchors [0, 1].
-        fov_deg: Their field of view [degrees].
-        steps: Rounds; 0 leaves the colours alone.
-    """
-    face_px = faces.shape[-1]
-    cameras, keep = face_cameras(face_px, fov_deg).to(faces), owned_pixels(face_px, fov_deg).to(faces.device)
-    for _ in range(steps):
-        residual = (faces - render(gaussians, cameras).rgb.clamp(0, 1)).permute(0, 2, 3, 1)[keep]
-        colour = (gaussians.rgb + residual).clamp(-COLOUR_MARGIN, 1 + COLOUR_MARGIN)
-        gaussians = replace(gaussians, sh=((colour - 0.5) / SH_C0)[:, None])
-    return gaussians
 
 
 @torch.no_grad()
@@ -272,5 +249,12 @@ def lift_panorama(
     sky_map = (sky >= config.sky_threshold).to(distance)[None]
     face_sky = faces_from_panorama(sky_map, config.face_px, config.fov_deg, mode="nearest")[:, 0] > 0.5
     gaussians = lift_faces(anchors.faces, face_distance, face_sky, config.fov_deg, config.lift)
-    gaussians = match_colours(gaussians, anchors.faces, config.fov_deg, config.colour_steps)
+    gaussians = match_colours(
+        gaussians,
+        anchors.faces,
+        face_distance,
+        config.fov_deg,
+        config.colour_steps,
+        edge_threshold=config.edge_threshold,
+    )
     return ScaffoldOutput(gaussians, distance, sky, anchors.faces, face_distance, metres_per_unit)
