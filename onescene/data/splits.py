@@ -16,8 +16,11 @@ from typing import Literal, get_args
 Split = Literal["train", "validation", "heldout"]
 
 HELD_OUT_PREFIXES = ("oacmp", "accident", "desertfactory", "strength", "stormkeep")
-VALIDATION_FAMILIES = frozenset({"aneurysm", "bluesky", "mckinleyish", "oa_dm5", "sleekgrinder", "toxic"})
+VALIDATION_FAMILIES = frozenset(
+    {"aneurysm", "bluesky", "mckinleyish", "oa_dm5", "sleekgrinder", "toxic", "england", "office", "small_street"}
+)
 NOT_PLACES = frozenset({"_init", "turret_test", "walker_pathtest"})  # test maps without a place to show
+REPEATED = "craft_"  # in names of UFO: Alien Invasion: the same few ships on the ground of every theme
 
 HELD_OUT_PANORAMAS = ("city", "courtyard", "muir_wood", "humus")  # real photos, for measuring only
 SHOWN_PANORAMAS = ("interior", "forest", "sunset")  # shipped examples, not for training either
@@ -49,12 +52,12 @@ NUMBERED = re.compile(r"oa_dm\d+")  # numbered, but places of their own
 
 
 def family(map_name: str) -> str:
-    """The family a map belongs to: its name without game, numbers and variants.
+    """The family a map belongs to: its name without game, numbers and variants; its folder where it has one.
 
-    >>> family("nexuiz__runningman_1on1remix"), family("oa_bases3plus3")
-    ('runningman', 'oa_bases')
+    >>> family("nexuiz__runningman_1on1remix"), family("oa_bases3plus3"), family("ufoai__village2.vil_b2x2_house03")
+    ('runningman', 'oa_bases', 'village')
     """
-    name = map_name.lower().rsplit("__", 1)[-1]
+    name = re.split(r"[/.]", map_name.lower().rsplit("__", 1)[-1])[0]  # in a file's name a dot stands for the slash
     for prefix in PREFIXES:
         if name.startswith(prefix):
             return prefix.rstrip("_")
@@ -84,6 +87,6 @@ def check_split(split: str) -> None:
 
 
 def maps_of(map_names: list[str], split: Split) -> list[str]:
-    """The maps of one split, in the given order, without test maps that show no place."""
+    """The maps of one split, in the given order, without test maps that show no place and without repetitions."""
     check_split(split)
-    return [m for m in map_names if split_of(m) == split and family(m) not in NOT_PLACES]
+    return [m for m in map_names if split_of(m) == split and family(m) not in NOT_PLACES and REPEATED not in m]

@@ -1,16 +1,17 @@
-"""Maps of free games in the Quake III format as a source of colour with exact depth.
+"""Maps of free games, Quake III's descendants and UFO: Alien Invasion, as a source of colour with exact depth.
 
-From a folder of packs to panoramas: `pk3` (archives), `bsp` (the map format), `shaders` and
+From a folder of packs to panoramas: `pk3` (archives), `bsp` and `ufo_bsp` (the map formats), `shaders` and
 `textures` (how surfaces look), `sky`, `world` (triangles in metres), `shading` and `raytrace`
 (panoramas and views), `points` (where to stand), `generate` (whole data sets).
 
 The packs are Debian packages; no root is needed to unpack them::
 
     apt-get download nexuiz-data nexuiz-textures openarena-data openarena-081-maps \\
-        openarena-081-textures openarena-085-data openarena-088-data openarena-oacmp1
+        openarena-081-textures openarena-085-data openarena-088-data openarena-oacmp1 \\
+        ufoai-maps ufoai-textures
     for f in *.deb; do dpkg-deb -x "$f" packs; done
 
-The art is under the GPL: render from the packs, do not ship the renders.
+The art is under the GPL, some of UFO's textures under CC-BY or CC-BY-SA: render from the packs, do not ship the renders.
 """
 
 from onescene.data.maps.pk3 import PackFiles, open_games

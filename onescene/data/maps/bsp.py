@@ -57,7 +57,9 @@ class Bsp:
         entities: Key-value pairs of every entity.
         textures, planes, nodes, leafs, models, vertices, faces: Structured arrays.
         meshverts: Vertex offsets of the triangles.
-        lightmaps: Internal lightmaps [n, 128, 128, 3] uint8; none where they lie outside.
+        lightmaps: Internal lightmaps [n, px, px, 3] uint8; none where they lie outside.
+        uv_per_texel: Texture coordinates count texels: they are still to be divided by the texture's size.
+        open_sky: There is no box of sky around the map: where nothing is met above the horizon, the sky is.
     """
 
     entities: list[dict[str, str]]
@@ -70,6 +72,8 @@ class Bsp:
     faces: np.ndarray
     meshverts: np.ndarray
     lightmaps: np.ndarray
+    uv_per_texel: bool = False
+    open_sky: bool = False
 
     def texture_names(self) -> list[str]:
         """Surface names; what follows a name's first zero byte is waste of the map compiler."""

@@ -149,8 +149,13 @@ def _render_to_file(packs_dir: str, game: str, name: str, out: str, config: Maps
         return {"panoramas": 0, "error": str(error)}
     entry = {"panoramas": len(arrays.get("rgb", ())), "missing": round(float(arrays.pop("missing")), 5)}
     if entry["panoramas"]:
-        write_arrays(Path(out) / f"{game}__{name}.npz", arrays)
+        write_arrays(Path(out) / f"{key_of(game, name)}.npz", arrays)
     return entry
+
+
+def key_of(game: str, name: str) -> str:
+    """A map's name in the index and of its file."""
+    return f"{game}__{name.replace('/', '.')}"
 
 
 def _open_index(out: Path, games: dict[str, PackFiles], config: MapsConfig) -> dict:
@@ -224,7 +229,7 @@ def generate_dataset(
     out.mkdir(parents=True, exist_ok=True)
     index = _open_index(out, games, config)
     write_index(out, index)
-    keys = {(game, name): f"{game}__{name}" for game, name in todo}
+    keys = {(game, name): key_of(game, name) for game, name in todo}
     tasks = [(str(packs_dir), *todo[i], str(out), config) for i in order if keys[todo[i]] not in index["maps"]]
     done = len(todo) - len(tasks)
     for task, entry in _rendered(tasks, config.workers):

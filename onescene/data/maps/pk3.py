@@ -52,8 +52,8 @@ class PackFiles:
         return sorted(n for n in self._where if n.startswith(prefix) and n.endswith(suffix))
 
     def maps(self) -> list[str]:
-        """Names of the maps, without folder and suffix."""
-        return [n[5:-4] for n in self.names("maps/", ".bsp") if "/" not in n[5:]]
+        """Names of the maps, without suffix; those in a folder of their own have it before a slash."""
+        return [n[5:-4] for n in self.names("maps/", ".bsp")]
 
     def find_image(self, name: str) -> str | None:
         """The stored name of an image whose suffix the map leaves open or has wrong."""

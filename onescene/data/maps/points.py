@@ -16,10 +16,23 @@ EYE_SPREAD_M = (-0.35, 0.9)  # how far below and above that a camera may be
 CLEARANCE_M = 0.4
 PROBES = 512  # rays that test a point's surroundings
 MAX_BAD = 0.02  # share of the sphere that may show backs or nothing
-MAX_SKY = 0.75
+MAX_SKY, MAX_OPEN_SKY = 0.75, 0.45  # the latter where there is no box of sky: outdoors, only near buildings
+HORIZON = 0.15  # sine of the angle below level that a map without a box of sky may end at
 MIN_MEDIAN_M = 1.0
 FALL_M = 8.0  # how deep the floor may lie under a walker
-SEEDS = ("info_player", "info_team", "item_", "weapon_", "ammo_", "holdable_", "team_ctf", "misc_teleporter_dest")
+SEEDS = (
+    "info_player",
+    "info_team",
+    "info_human",
+    "info_alien",
+    "info_civilian",
+    "item_",
+    "weapon_",
+    "ammo_",
+    "holdable_",
+    "team_ctf",
+    "misc_teleporter_dest",
+)
 DOWN = np.array([0.0, 1.0, 0.0])
 
 
@@ -68,13 +81,14 @@ def is_clear(world: QuakeMap, points_m: Float[ndarray, "n 3"], clearance_m: floa
         origins = np.repeat(points_m[part], PROBES, axis=0)
         hits = cast(world, origins, np.tile(probes, (len(part), 1)), 0.05)
         prim = hits.prim.reshape(-1, PROBES)
-        sky = (prim >= 0) & (world.kind[prim] == SKY)
-        bad = (prim < 0) | hits.backs.reshape(-1, PROBES)
+        sky = np.where(prim >= 0, world.kind[prim] == SKY, world.bsp.open_sky)
+        void = (prim < 0) & (probes[:, 1] > HORIZON) if world.bsp.open_sky else prim < 0
+        bad = void | hits.backs.reshape(-1, PROBES)
         distance = np.where(sky, np.inf, hits.distance.reshape(-1, PROBES))
         good[part] = (
             (distance.min(1) >= clearance_m)
             & (bad.mean(1) <= MAX_BAD)
-            & (sky.mean(1) <= MAX_SKY)
+            & (sky.mean(1) <= (MAX_OPEN_SKY if world.bsp.open_sky else MAX_SKY))
             & (np.median(distance, 1) >= MIN_MEDIAN_M)
         )
     return good

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onescene.data.maps.pk3 import PackFiles
 
 SURFACE_SKY, SURFACE_NODRAW = 0x4, 0x80  # surface flags of the BSP's texture lump
+SURFACE_CUTOUT = 0x40000000  # not of Quake III: alpha cuts it out, without a script that says so
 LIQUIDS = {"water", "slime", "lava"}
 INVISIBLE = ("textures/common/", "textures/system/", "noshader", "flareshader")
 INVISIBLE_WORDS = ("clip", "trigger", "hint", "skip", "nodraw", "caulk", "areaportal", "origin", "donotenter")
@@ -216,4 +217,6 @@ def resolve_surface(name: str, flags: int, shaders: dict[str, Shader], packs: Pa
     last = name.rsplit("/", 1)[-1]
     if name.startswith(INVISIBLE) and (image is None or any(w in last for w in INVISIBLE_WORDS)):
         return Surface(kind="hidden", image=None)
+    if flags & SURFACE_CUTOUT:
+        return Surface(kind="cutout", image=image, two_sided=True)
     return Surface(kind="solid", image=image)

@@ -21,13 +21,15 @@ from onescene.data.maps.pk3 import PackFiles
 from onescene.data.maps.shaders import Surface, load_shaders, resolve_surface
 from onescene.data.maps.shading import CUTOUT, FULLBRIGHT, SKY, SOLID, VERTEX_LIT
 from onescene.data.maps.sky import Sky, load_sky
-from onescene.data.maps.textures import Atlas, build_atlas, decode_image, read_image
+from onescene.data.maps.textures import Atlas, build_atlas, decode_image, image_size, read_image
+from onescene.data.maps.ufo_bsp import is_ufo_bsp, read_ufo_bsp
 
 METRES_PER_UNIT = 1.0 / 32.0
 WORLD_FROM_QUAKE = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 KINDS = {"solid": SOLID, "cutout": CUTOUT, "sky": SKY}
 DECAL_LIFT_M = 0.004  # cut-outs often lie in the very plane of the wall behind them
 SLIVER_M2 = 1e-7  # smaller triangles have no usable normal
+UPWARD = -0.5  # the y of a normal that points up
 PLAIN_RGBA = (128, 128, 128, 255)  # stands in for an image that is in no pack
 
 
@@ -176,6 +178,11 @@ def _triangle_light(bsp: bsp_format.Bsp, corners: bsp_format.Corners, lightmaps:
     )
 
 
+def _ceilings(bsp: bsp_format.Bsp, normal: np.ndarray) -> np.ndarray:
+    """Floors and roofs that are seen from below too: a game that is watched from above has no ceilings of its own."""
+    return bsp.open_sky & (normal[:, 1] < UPWARD)
+
+
 def load_map(packs: PackFiles, name: str) -> QuakeMap:
     """Reads a map with its surfaces, light and sky.
 
@@ -187,7 +194,8 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
         FileNotFoundError: No pack holds the map.
         ValueError: The file is damaged or draws no triangle.
     """
-    bsp = bsp_format.read_bsp(packs.read(f"maps/{name}.bsp"), name)
+    data = packs.read(f"maps/{name}.bsp")
+    bsp = read_ufo_bsp(data, name) if is_ufo_bsp(data) else bsp_format.read_bsp(data, name)
     shaders = load_shaders(packs)
     named = zip(bsp.texture_names(), bsp.textures["flags"].tolist(), strict=True)
     surfaces = [resolve_surface(surface, flags, shaders, packs) for surface, flags in named]
@@ -205,12 +213,14 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
     atlas, index, missing = _atlas_of(surfaces, packs)
     texture = _column(surfaces, lambda s: index.get(s.image, 0), owner)
     uv = np.ascontiguousarray(corners.attributes[..., 3:5])
+    if bsp.uv_per_texel:
+        uv = uv / np.array([image_size(packs, s.image) for s in surfaces], np.float32)[owner][:, None]
     return QuakeMap(
         name=f"{packs.game}__{name}",
         corners_m=positions.astype(np.float32),
         normal=np.ascontiguousarray(normal, dtype=np.float32),
         kind=kind,
-        two_sided=_column(surfaces, lambda s: s.two_sided, owner) | unsure[keep],
+        two_sided=_column(surfaces, lambda s: s.two_sided, owner) | unsure[keep] | _ceilings(bsp, normal),
         uv=uv,
         texture=texture,
         glow=_column(surfaces, lambda s: index.get(s.glow, -1) if s.glow else -1, owner),
