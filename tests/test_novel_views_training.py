@@ -248,6 +248,26 @@ def test_one_step_begins_at_the_renders_and_is_what_the_sampler_makes(method):
     assert_close(error(), (drawn.rendered - drawn.true).abs().mean(), atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_strength_is_the_share_of_the_change():
+    made = {}
+    for strength in (1.0, 0.65):
+        models = one_step_models()
+        models = replace(models, manifest=replace(models.manifest, strength=strength))
+        chunk = encoded(models, draw_chunk(SCENES[0], DRAW, generator()), DRAW)[0]
+        made[strength] = models.sample(chunk, SamplerConfig(1), generator())
+    assert_close(made[0.65], chunk.rendered + 0.65 * (made[1.0] - chunk.rendered), atol=1e-3, rtol=0)
+    assert (made[1.0] - chunk.rendered).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("content", [{"strength": 0.0}, {"strength": 0.5}, {"strength": 1.5, "start_sigma": 1.0}])
+def test_a_strength_that_can_not_be_is_refused(content, tmp_path):
+    one_step = {"steps": 1, "method": "dual-lora"} if "start_sigma" in content or content["strength"] == 0 else {}
+    (tmp_path / "views.json").write_text(json.dumps(content | one_step))
+    with pytest.raises(ValueError, match="strength must lie in"):
+        read_manifest(tmp_path)
+
+
 def test_training_of_one_step_mends_the_renders():
     """Renders lack a corner: after some steps the views made of them are nearer to the truth, on a scene unseen."""
     unseen, models = scene("d", 4, seed=7), one_step_models()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from onescene.pipeline import outpainter_training as runs
 from onescene.training.outpainter import (
     OutpaintTrainConfig,
     area_weight,
+    cycle_distance,
+    draw_views,
     layout_distance,
     lr_share,
     new_outpaint_state,
@@ -113,6 +116,41 @@ def test_layout_distance_by_hand():
     checks = true + 0.3 * (torch.arange(64) % 2 * 2 - 1)  # grain is no matter of layout
     assert float(layout_distance(checks, true, mask, (4, 16))) < 1e-6
     assert math.isclose(float(layout_distance(checks, true, mask, (1,))), 0.3, rel_tol=1e-5)
+
+
+def test_cycle_distance_by_hand():
+    """It asks for the true step across the border, whatever the level on both sides; none inside the photo."""
+    true = torch.full((1, 3, 32, 64), 0.5)
+    mask = torch.zeros(1, 1, 32, 64)
+    torn = true.clone()
+    torn[..., :32] += 0.2
+    assert float(cycle_distance(torn, true, mask)) == pytest.approx(3 * 0.2 / 3, rel=1e-4)
+    assert float(cycle_distance(true + 0.3, true, mask)) < 1e-6
+    mask[..., 0] = 1
+    assert float(cycle_distance(torn, true, mask)) == 0
+
+
+def test_the_cycle_closes_what_a_plain_network_leaves_open():
+    """Without circular convolutions the panorama's ends differ; the term makes them differ less."""
+    left = {}
+    for weight in (0.0, 3.0):
+        config = OutpaintTrainConfig(steps=40, batch=2, lr=3e-3, warmup_steps=1, decay_fraction=0.01, cycle=weight)
+        torch.manual_seed(0)
+        state = new_outpaint_state(Outpainter(replace(TINY, circular=False)), config)
+        for _ in train_outpainter(state, source(), config):
+            pass
+        batch = draw_outpaint_batch(source(seed=5), 0, 0, 8)
+        with torch.no_grad():
+            noise = torch.randn(8, TINY.noise, 32, 64, generator=torch.Generator().manual_seed(0))
+            made = state.network.eval()(batch.true * batch.mask, batch.mask, batch.draft, noise)
+        left[weight] = float((made[..., 0] - made[..., -1]).abs().mean())
+    assert left[3.0] < 0.8 * left[0.0], left
+
+
+def test_views_look_everywhere_alike():
+    forward = draw_views(4000, torch.Generator().manual_seed(0)).world_from_cam[:, :3, 2]
+    assert forward.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(forward.square().mean(0), torch.full((3,), 1 / 3), atol=0.02, rtol=0)
 
 
 def test_rates_rise_hold_and_fall():

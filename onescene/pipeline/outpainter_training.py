@@ -59,8 +59,11 @@ class OutpainterParams(BaseModel):
     seed: int
     layout: float
     scales: tuple[int, ...]  # multiples of which the panorama's height must be
+    circular: bool = True  # whether the network's convolutions continue across the panorama's borders
+    cycle: float
     features: float
     adversarial: float
+    views: int
     critic_from: int
     precision: Literal["float32", "bfloat16"]
     init: str | None = None  # weights to start from: an earlier training's file
@@ -113,7 +116,7 @@ def start_or_resume(params: OutpainterParams, out: Path) -> OutpaintState:
     """
     saved = read_checkpoint(out, _stored(params))
     torch.manual_seed(params.seed)
-    network = Outpainter(replace(SIZES[params.size]))
+    network = Outpainter(replace(SIZES[params.size], circular=params.circular))
     if saved is None and params.init:
         load_into(network, params.init)
     network = network.to(device=choose_device(params.device), memory_format=torch.channels_last)

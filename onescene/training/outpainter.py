@@ -1,14 +1,16 @@
 """Training of the outpainter as a generator: one step, one yield; resumes from its state.
 
 Loss outside the photo: L1 of the averaged picture, weighted by the sphere's area; where they have a weight, distance of
-ImageNet features and, once ``critic_from`` is reached, a critic on those features (``outpainter_critic.py``).
+ImageNet features in views cut out of the panorama and, once ``critic_from`` is reached, a critic on those features
+(``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the features know.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov
+from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.outpainter import Outpainter
@@ -24,6 +28,9 @@ from onescene.models.outpainter.network import latitude_channels
 from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
 from onescene.training.step_log import StepLog
+from onescene.types import Cameras
+
+VIEW_FOV_DEG, VIEW_PX = 75.0, 96  # of the views that features are taken of; the latter a multiple of 32
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,10 @@ class OutpaintTrainConfig:
     seed: int = 0
     layout: float = 1.0  # weight of the L1 of the averaged picture
     scales: tuple[int, ...] = (1, 4, 16)  # it is averaged over squares of so many pixels
+    cycle: float = 0.0  # weight of what the step across +-180 degrees lacks (Look Beyond)
     features: float = 0.0  # of the distance of ImageNet features
     adversarial: float = 0.0  # of the critic; 0 = without
+    views: int = 4  # that features and critic are shown of each panorama
     critic_from: int = 0  # step at which the critic comes in
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
 
@@ -109,6 +118,19 @@ def layout_distance(
     return torch.stack(terms).mean()
 
 
+def cycle_distance(
+    predicted: Float[Tensor, "b 3 h w"], true: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]
+) -> Float[Tensor, ""]:
+    """L1 of the step from the last column to the first one, against the true step, outside the photo.
+
+    Look Beyond names a cycle-consistency loss across a panorama's border (its code has none, and no formula is public);
+    this is our reading. A network that is circular by construction has little to gain from it.
+    """
+    weight = area_weight(mask)[..., 0]
+    lacking = (predicted[..., 0] - predicted[..., -1]) - (true[..., 0] - true[..., -1])
+    return (lacking * weight).abs().mean()
+
+
 def feature_distance(a: list[Tensor], b: list[Tensor]) -> Float[Tensor, ""]:
     """L1 of feature maps, each at unit length per pixel, the mean over the levels."""
     return torch.stack([(_unit(x) - _unit(y)).abs().sum(1).mean() for x, y in zip(a, b, strict=True)]).mean()
@@ -118,8 +140,18 @@ def _unit(x: Tensor) -> Tensor:
     return x * (x.square().sum(1, keepdim=True) + 1e-8).rsqrt()
 
 
+def draw_views(count: int, generator: torch.Generator) -> Cameras:
+    """Views from a panorama's centre, every direction as likely as any other."""
+    turn, height = torch.rand(2, count, generator=generator)
+    angles = torch.stack((2 * math.pi * turn, torch.asin(2 * height - 1), torch.zeros(count)), dim=-1)
+    world_from_cam = torch.eye(4).repeat(count, 1, 1)
+    world_from_cam[:, :3, :3] = matrix_from_yaw_pitch_roll(angles)
+    K = intrinsics_from_fov(VIEW_FOV_DEG, (VIEW_PX, VIEW_PX)).repeat(count, 1, 1)
+    return Cameras(world_from_cam=world_from_cam, K=K, hw=(VIEW_PX, VIEW_PX))
+
+
 class Teacher(nn.Module):
-    """Frozen ImageNet features of panoramas turned at random, so that their ends are looked at as well."""
+    """Frozen ImageNet features of views that are cut out of panoramas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,9 +159,10 @@ class Teacher(nn.Module):
         load_imagenet(self.encoder)
         self.requires_grad_(False).eval()
 
-    def forward(self, panoramas: Tensor, columns: int) -> list[Tensor]:
-        """Some of the encoder's maps, turned by ``columns``."""
-        taps = self.encoder(panoramas.roll(columns, -1).clamp(0, 1))
+    def forward(self, panoramas: Tensor, views: Sequence[Cameras]) -> list[Tensor]:
+        """Some of the encoder's maps of each panorama's own views, joined."""
+        seen = [crop_panorama(panorama, cameras) for panorama, cameras in zip(panoramas, views, strict=True)]
+        taps = self.encoder(torch.cat(seen).clamp(0, 1))
         return [taps[i].float() for i in TAPS]
 
 
@@ -156,11 +189,11 @@ def _steps(
         batch = draw_outpaint_batch(source, state.step, config.seed, config.batch).to(device)
         draw = torch.Generator().manual_seed(config.seed * 7_919 + state.step)
         noise = torch.randn(len(batch.true), state.network.config.noise, *batch.true.shape[-2:], generator=draw)
-        columns = int(torch.randint(batch.true.shape[-1], (1,), generator=draw))
+        views = [draw_views(config.views, draw) for _ in batch.true]
         factor = lr_share(state.step, config)
         for optimiser, lr in ((state.optimiser, config.lr), (state.critic_optimiser, config.lr_critic)):
             optimiser.param_groups[0]["lr"] = lr * factor
-        terms = _step(state, batch, noise.to(device), columns, config, teacher)
+        terms = _step(state, batch, noise.to(device), views, config, teacher)
         state.step += 1
         _update_average(state, config.ema)
         losses = {name: float(value.detach()) for name, value in terms.items()}
@@ -178,7 +211,7 @@ def _step(
     state: OutpaintState,
     batch: OutpaintBatch,
     noise: Tensor,
-    columns: int,
+    views: Sequence[Cameras],
     config: OutpaintTrainConfig,
     teacher: Teacher | None,
 ) -> dict[str, Tensor]:
@@ -188,12 +221,15 @@ def _step(
         predicted = state.network(batch.true * batch.mask, batch.mask, batch.draft, noise).float()
     terms = {"layout": layout_distance(predicted, batch.true, batch.mask, config.scales)}
     total = config.layout * terms["layout"]
+    if config.cycle:
+        terms["cycle"] = cycle_distance(predicted, batch.true, batch.mask)
+        total = total + config.cycle * terms["cycle"]
     if teacher is not None:
         shown = torch.where(batch.mask > 0, batch.true, predicted)
         with half:
-            seen = teacher(shown, columns)
+            seen = teacher(shown, views)
             with torch.no_grad():
-                known = teacher(batch.true, columns)
+                known = teacher(batch.true, views)
         terms["features"] = feature_distance(seen, known)
         total = total + config.features * terms["features"]
         if config.adversarial and state.step >= config.critic_from:

@@ -11,7 +11,7 @@ The packs are Debian packages; no root is needed to unpack them::
         ufoai-maps ufoai-textures
     for f in *.deb; do dpkg-deb -x "$f" packs; done
 
-The art is under the GPL, some of UFO's textures under CC-BY or CC-BY-SA: render from the packs, do not ship the renders.
+The art is under the GPL, some of UFO's textures under CC-BY(-SA): render from the packs, do not ship the renders.
 """
 
 from onescene.data.maps.pk3 import PackFiles, open_games

@@ -5,7 +5,7 @@
       -> back up with skips -> a correction that is added to the draft
 
 Every convolution continues around the circle and across the poles, so the result has no border: a panorama turned by
-a multiple of 16 columns gives the turned result.
+a multiple of 16 columns gives the turned result. With ``circular: false`` none does, to see what is lost.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ SHRINK = 16  # pixels per token of the attention
 class OutpainterConfig:
     """Sizes of an outpainter."""
 
-    height_px: int = 64  # rows of the panoramas it works on, a multiple of 16; twice as many columns
-    channels: tuple[int, int, int, int] = (48, 80, 128, 192)  # at 1/2, 1/4, 1/8 and 1/16
-    blocks: tuple[int, int, int, int] = (1, 2, 2, 3)  # residual blocks of each level, on the way down and up
+    height_px: int = 128  # rows of the panoramas it works on, a multiple of 16; twice as many columns
+    channels: tuple[int, int, int, int] = (48, 96, 160, 256)  # at 1/2, 1/4, 1/8 and 1/16
+    blocks: tuple[int, int, int, int] = (1, 2, 3, 3)  # residual blocks of each level, on the way down and up
     heads: int = 4  # of the attention
     noise: int = 2  # channels of noise: what the seed decides
+    circular: bool = True  # convolutions continue across the borders; False: they repeat the border, as plain ones do
 
 
 SMALL = OutpainterConfig()
-LARGE = OutpainterConfig(height_px=128, channels=(64, 96, 176, 256), blocks=(2, 2, 3, 4), heads=8)
+LARGE = OutpainterConfig(height_px=192, channels=(64, 96, 176, 256), blocks=(2, 2, 3, 4), heads=8)
 
 
 def pad_sphere(x: Float[Tensor, "b c h w"], pixels: int = 1) -> Float[Tensor, "b c h2 w2"]:
@@ -53,20 +54,21 @@ def latitude_channels(hw: tuple[int, int], like: Tensor) -> Float[Tensor, "1 2 h
 class SphereConv(nn.Conv2d):
     """3x3 convolution of panoramas."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, circular: bool) -> None:
         super().__init__(channels_in, channels_out, 3)
+        self.circular = circular
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(pad_sphere(x))
+        return super().forward(pad_sphere(x) if self.circular else F.pad(x, (1, 1, 1, 1), mode="replicate"))
 
 
 class Block(nn.Module):
     """Residual block: normalised once, two convolutions; starts as the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, circular: bool) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, channels)
-        self.first, self.second = SphereConv(channels, channels), SphereConv(channels, channels)
+        self.first, self.second = (SphereConv(channels, channels, circular) for _ in range(2))
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
@@ -94,20 +96,21 @@ class Attention(nn.Module):
 
 
 class Outpainter(nn.Module):
-    """The network; about 3.6 M parameters in ``SMALL``."""
+    """The network; about 8.3 M parameters in ``SMALL``."""
 
     def __init__(self, config: OutpainterConfig = SMALL) -> None:
         super().__init__()
         self.config = config
-        c, n = config.channels, config.blocks
-        self.read = SphereConv(4 * (3 + 1 + 3 + 2 + config.noise), c[0])
-        self.down = nn.ModuleList(nn.Sequential(*(Block(c[i]) for _ in range(n[i]))) for i in range(3))
+        c, n, around = config.channels, config.blocks, config.circular
+        self.read = SphereConv(4 * (3 + 1 + 3 + 2 + config.noise), c[0], around)
+        self.down = nn.ModuleList(nn.Sequential(*(Block(c[i], around) for _ in range(n[i]))) for i in range(3))
         self.shrink = nn.ModuleList(nn.Conv2d(c[i], c[i + 1], 2, stride=2) for i in range(3))
-        self.middle = nn.Sequential(*(m for _ in range(n[3]) for m in (Block(c[3]), Attention(c[3], config.heads))))
+        pairs = ((Block(c[3], around), Attention(c[3], config.heads)) for _ in range(n[3]))
+        self.middle = nn.Sequential(*(module for pair in pairs for module in pair))
         self.grow = nn.ModuleList(nn.Conv2d(c[i + 1], c[i], 1) for i in range(3))
         self.join = nn.ModuleList(nn.Conv2d(2 * c[i], c[i], 1) for i in range(3))
-        self.up = nn.ModuleList(nn.Sequential(*(Block(c[i]) for _ in range(n[i]))) for i in range(3))
-        self.write = SphereConv(c[0], 3)
+        self.up = nn.ModuleList(nn.Sequential(*(Block(c[i], around) for _ in range(n[i]))) for i in range(3))
+        self.write = SphereConv(c[0], 3, around)
         nn.init.zeros_(self.write.weight)
         nn.init.zeros_(self.write.bias)
 

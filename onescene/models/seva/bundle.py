@@ -71,6 +71,7 @@ class Manifest:
     method: Guided | None = None  # what it was trained for; None = whatever its layers allow
     steps: int = 50  # of sampling, where the caller does not say
     start_sigma: float = 0.0  # > 0: targets begin at the renders, taken for pictures with that noise; 0: at pure noise
+    strength: float = 1.0  # share of what a network that begins at the renders changes, in (0, 1]
     targets: int = 8  # frames made at a time
     clean: int = 5  # anchors and memory frames with them
     licence: dict[str, str] = field(default_factory=dict)  # of the parts, for run.json
@@ -124,7 +125,8 @@ class ViewModels:
             return sample(self.denoiser, conditions, config, generator, start)
         at_renders = Start(latents=conditions.rendered, sigma=sigma, noisy=False)
         with quick_arithmetic(conditions.latents.device):
-            return sample(self.denoiser, conditions, config, generator, at_renders)
+            made = sample(self.denoiser, conditions, config, generator, at_renders)
+        return made if self.manifest.strength == 1 else torch.lerp(conditions.rendered, made, self.manifest.strength)
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -153,6 +155,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             level_below(manifest.start_sigma)
             if manifest.steps != 1 or manifest.method in (None, "anchors-only"):
                 raise ValueError("start_sigma needs renders to begin at: steps 1, and method concat or dual-lora")
+        if not 0 < manifest.strength <= 1 or (manifest.strength != 1 and not manifest.start_sigma):
+            raise ValueError("strength must lie in (0, 1], and be 1 without start_sigma")
         SevaConfig.from_official(manifest.network)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
