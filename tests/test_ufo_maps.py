@@ -154,6 +154,7 @@ def test_faces_are_polygons_with_corners_of_their_own():
         (lambda d: b"IBSP" + struct.pack("<i", 79) + d[8:2000], "truncated"),
         (lambda d: d[:4] + struct.pack("<i", 46) + d[8:], "version 78 or 79"),
         (lambda d: d.replace(struct.pack("<i", -5), struct.pack("<i", -999)), "damaged"),
+        (lambda d: d.replace(struct.pack("<ihh", 0, 4, 0), struct.pack("<ihh", 0, -4, 0)), "damaged"),
     ],
 )
 def test_damaged_files_are_named_in_one_sentence(damage, sentence):

@@ -71,6 +71,7 @@ def is_clear(world: QuakeMap, points_m: Float[ndarray, "n 3"], clearance_m: floa
 
     A point is refused in solids and outside the map, nearer than `clearance_m` to a surface,
     and where more than MAX_BAD of its sphere shows backs of surfaces or nothing at all.
+    Where the map has no box of sky, nothing at all is the sky, unless it lies below the HORIZON.
     """
     good = clusters_at(world.bsp, quake_from_world(points_m)) >= 0
     probes = sphere_directions(PROBES)

@@ -136,7 +136,9 @@ def _check_references(
         "edge in the list": (np.abs(order.astype(np.int64)), 1, len(edges)),
     }
     for what, (first, count, size) in spans.items():
-        if np.size(first) and (np.min(first) < 0 or np.max(np.int64(first) + count) > size):
+        if not np.size(first):
+            continue
+        if min(np.min(first), np.min(count)) < 0 or np.max(np.int64(first) + count) > size:
             raise ValueError(f"{name} is damaged: a {what} lies outside its list of {size}")
 
 
