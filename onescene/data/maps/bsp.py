@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -114,18 +115,8 @@ def read_bsp(data: bytes, name: str = "map") -> Bsp:
     version = struct.unpack_from("<i", data, 4)[0]
     if version != 46:
         raise ValueError(f"{name} must have IBSP version 46, got {version}")
-    table = struct.unpack_from(f"<{2 * len(LUMP_NAMES)}i", data, 8)
-    lumps = {}
-    for i, lump in enumerate(LUMP_NAMES):
-        start, size = table[2 * i : 2 * i + 2]
-        if start < 0 or size < 0 or start + size > len(data):
-            raise ValueError(f"{name} is truncated: lump {lump} needs bytes {start} to {start + size} of {len(data)}")
-        lumps[lump] = data[start : start + size]
-
-    def array(lump: str, dtype) -> np.ndarray:
-        dtype = np.dtype(dtype)
-        return np.frombuffer(lumps[lump], dtype, count=len(lumps[lump]) // dtype.itemsize)
-
+    lumps = split_lumps(data, LUMP_NAMES, name)
+    array = partial(array_of, lumps)
     px = INTERNAL_LIGHTMAP_PX
     bsp = Bsp(
         entities=parse_entities(lumps["entities"].decode("latin-1")),
@@ -145,6 +136,34 @@ def read_bsp(data: bytes, name: str = "map") -> Bsp:
     return bsp
 
 
+def split_lumps(data: bytes, names: list[str], name: str) -> dict[str, bytes]:
+    """The parts of an IBSP file by their names, in the order of its table.
+
+    Raises:
+        ValueError: The file ends before a lump does.
+    """
+    table = struct.unpack_from(f"<{2 * len(names)}i", data, 8)
+    lumps = {}
+    for lump, start, size in zip(names, table[::2], table[1::2], strict=True):
+        if start < 0 or size < 0 or start + size > len(data):
+            raise ValueError(f"{name} is truncated: lump {lump} needs bytes {start} to {start + size} of {len(data)}")
+        lumps[lump] = data[start : start + size]
+    return lumps
+
+
+def array_of(lumps: dict[str, bytes], lump: str, dtype: np.dtype | str) -> np.ndarray:
+    """A lump's whole entries."""
+    dtype = np.dtype(dtype)
+    return np.frombuffer(lumps[lump], dtype, count=len(lumps[lump]) // dtype.itemsize)
+
+
+def check_spans(spans: dict[str, tuple], name: str) -> None:
+    """Raises ValueError where one of (first, count, size of the list) begins before its list or ends behind it."""
+    for what, (first, count, size) in spans.items():
+        if np.size(first) and (min(np.min(first), np.min(count)) < 0 or np.max(np.int64(first) + count) > size):
+            raise ValueError(f"{name} is damaged: a {what} lies outside its list of {size}")
+
+
 def _check_references(bsp: Bsp, name: str) -> None:
     """Raises ValueError where a lump points outside another one."""
     faces = bsp.faces
@@ -159,9 +178,7 @@ def _check_references(bsp: Bsp, name: str) -> None:
         "child of a node": (bsp.nodes["children"].max(1, initial=0), 1, len(bsp.nodes) + (len(bsp.nodes) == 0)),
         "leaf of a node": (-1 - bsp.nodes["children"].min(1, initial=-1), 1, len(bsp.leafs)),
     }
-    for what, (first, count, size) in spans.items():
-        if len(first) and (np.min(first) < 0 or np.max(first + count) > size):
-            raise ValueError(f"{name} is damaged: a {what} lies outside its list of {size}")
+    check_spans(spans, name)
 
 
 def clusters_at(bsp: Bsp, points: np.ndarray) -> np.ndarray:

@@ -8,10 +8,25 @@ the texture's size (`uv_per_texel`), and lightmaps packed into pages. The night'
 from __future__ import annotations
 
 import struct
+from functools import partial
 
 import numpy as np
 
-from onescene.data.maps.bsp import FACE, LEAF, MODEL, NODE, PLANE, POLYGON, TEXTURE, VERTEX, Bsp, parse_entities
+from onescene.data.maps.bsp import (
+    FACE,
+    LEAF,
+    MODEL,
+    NODE,
+    PLANE,
+    POLYGON,
+    TEXTURE,
+    VERTEX,
+    Bsp,
+    array_of,
+    check_spans,
+    parse_entities,
+    split_lumps,
+)
 from onescene.data.maps.shaders import SURFACE_CUTOUT, SURFACE_NODRAW
 
 VERSIONS = (78, 79)
@@ -79,18 +94,8 @@ def read_ufo_bsp(data: bytes, name: str = "map") -> Bsp:
     """
     if not is_ufo_bsp(data):
         raise ValueError(f"{name} must be an IBSP map of version 78 or 79, got {data[:8]!r}")
-    table = struct.unpack_from(f"<{2 * len(LUMP_NAMES)}i", data, 8)
-    lumps = {}
-    for i, lump in enumerate(LUMP_NAMES):
-        start, size = table[2 * i : 2 * i + 2]
-        if start < 0 or size < 0 or start + size > len(data):
-            raise ValueError(f"{name} is truncated: lump {lump} needs bytes {start} to {start + size} of {len(data)}")
-        lumps[lump] = data[start : start + size]
-
-    def array(lump: str, dtype) -> np.ndarray:
-        dtype = np.dtype(dtype)
-        return np.frombuffer(lumps[lump], dtype, count=len(lumps[lump]) // dtype.itemsize)
-
+    lumps = split_lumps(data, LUMP_NAMES, name)
+    array = partial(array_of, lumps)
     found = array("textures", MAP_TEXTURE)
     faces, corners = array("faces", MAP_FACE), array("vertices", "<f4")
     corners = corners[: len(corners) // 3 * 3].reshape(-1, 3)
@@ -135,11 +140,7 @@ def _check_references(
         "end of an edge": (edges, 1, len(corners)),
         "edge in the list": (np.abs(order.astype(np.int64)), 1, len(edges)),
     }
-    for what, (first, count, size) in spans.items():
-        if not np.size(first):
-            continue
-        if min(np.min(first), np.min(count)) < 0 or np.max(np.int64(first) + count) > size:
-            raise ValueError(f"{name} is damaged: a {what} lies outside its list of {size}")
+    check_spans(spans, name)
 
 
 def _textures(found: np.ndarray) -> np.ndarray:
