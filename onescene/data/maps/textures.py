@@ -46,12 +46,6 @@ def read_image(packs: PackFiles, name: str | None) -> np.ndarray | None:
     return decode_image(packs.read(name))
 
 
-def image_size(packs: PackFiles, name: str | None) -> tuple[int, int]:
-    """Width and height of a stored image [pixels]; (1, 1) where it is missing or damaged."""
-    image = read_image(packs, name)
-    return (1, 1) if image is None else (image.shape[1], image.shape[0])
-
-
 def _power_of_two(size: int, limit: int) -> int:
     return int(min(limit, 2 ** round(np.log2(max(size, 1)))))
 

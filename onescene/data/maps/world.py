@@ -21,7 +21,7 @@ from onescene.data.maps.pk3 import PackFiles
 from onescene.data.maps.shaders import Surface, load_shaders, resolve_surface
 from onescene.data.maps.shading import CUTOUT, FULLBRIGHT, SKY, SOLID, VERTEX_LIT
 from onescene.data.maps.sky import Sky, load_sky
-from onescene.data.maps.textures import Atlas, build_atlas, decode_image, image_size, read_image
+from onescene.data.maps.textures import Atlas, build_atlas, decode_image, read_image
 from onescene.data.maps.ufo_bsp import is_ufo_bsp, read_ufo_bsp
 
 METRES_PER_UNIT = 1.0 / 32.0
@@ -125,7 +125,10 @@ def _lightmaps(packs: PackFiles, name: str, bsp: bsp_format.Bsp) -> np.ndarray:
     return out
 
 
-def _atlas_of(surfaces: list[Surface], packs: PackFiles) -> tuple[Atlas, dict[str | None, int], set[str | None]]:
+def _atlas_of(
+    surfaces: list[Surface], packs: PackFiles
+) -> tuple[Atlas, dict[str | None, int], set[str | None], np.ndarray]:
+    """The atlas, where an image is in it, images that are in no pack, and width and height as stored [images, 2]."""
     names = {s.image for s in surfaces if s.kind in ("solid", "cutout")} | {s.glow for s in surfaces if s.glow}
     images: list[np.ndarray] = [np.full((1, 1, 4), PLAIN_RGBA, np.uint8)]
     index: dict[str | None, int] = {}
@@ -137,7 +140,7 @@ def _atlas_of(surfaces: list[Surface], packs: PackFiles) -> tuple[Atlas, dict[st
             continue
         index[name] = len(images)
         images.append(image)
-    return build_atlas(images), index, missing
+    return build_atlas(images), index, missing, np.array([image.shape[1::-1] for image in images], np.float32)
 
 
 def _geometry(corners: np.ndarray, vertex_normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,11 +213,11 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
     positions, normal = positions[keep], normal[keep]
     kind = _column(surfaces, lambda s: KINDS.get(s.kind, SOLID), owner)
     _lift_cutouts(positions, normal, kind == CUTOUT)
-    atlas, index, missing = _atlas_of(surfaces, packs)
+    atlas, index, missing, stored = _atlas_of(surfaces, packs)
     texture = _column(surfaces, lambda s: index.get(s.image, 0), owner)
     uv = np.ascontiguousarray(corners.attributes[..., 3:5])
     if bsp.uv_per_texel:
-        uv = uv / np.array([image_size(packs, s.image) for s in surfaces], np.float32)[owner][:, None]
+        uv = uv / stored[texture][:, None]
     return QuakeMap(
         name=f"{packs.game}__{name}",
         corners_m=positions.astype(np.float32),
