@@ -73,6 +73,43 @@ def rooms(
 
 
 @group.command()
+def homes(
+    furniture: Annotated[Path, typer.Option(help="Folder with Sweet Home 3D libraries (.sh3f) anywhere below it.")],
+    out: Out,
+    count: Annotated[int, typer.Option(help="Number of homes.")],
+    textures: Annotated[
+        Path | None,
+        typer.Option(help="Folder with photographs of walls and floors, found by their names; default: paint."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or heldout; whose furniture.")] = "train",
+    height: Height = 192,
+    points: Annotated[int, typer.Option(help="Panoramas per home at most.")] = 8,
+    views: Annotated[int, typer.Option(help="Displaced perspective views per panorama.")] = 0,
+    view_px: Annotated[int, typer.Option(help="Side of such a view [pixels].")] = 192,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> int:
+    """Furnish homes with models of real furniture, light them and ray-trace them, in the same files as the maps."""
+    from onescene.data.homes.generate import HomesConfig, generate_homes
+
+    config = HomesConfig(
+        furniture=str(furniture),
+        textures=str(textures) if textures else None,
+        split=split,
+        count=count,
+        hw=(height, 2 * height),
+        points=points,
+        views_per_point=views,
+        view_px=view_px,
+        seed=seed,
+        workers=workers,
+    )
+    index = generate_homes(out, config, _show)
+    typer.echo(f"{out}: {len(index['maps'])} homes")
+    return 0
+
+
+@group.command()
 def public(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, laid out as it is handed out.")],
     dataset: Annotated[str, typer.Option(help="structured3d, deep360, matterport3d or stanford2d3d.")],

@@ -22,6 +22,7 @@ VALIDATION_FAMILIES = frozenset(
 NOT_PLACES = frozenset({"_init", "turret_test", "walker_pathtest"})  # test maps without a place to show
 REPEATED = "craft_"  # in names of UFO: Alien Invasion: the same few ships on the ground of every theme
 
+HELD_OUT_LIBRARIES = ("scopia",)  # furniture, for measuring only
 HELD_OUT_PANORAMAS = ("city", "courtyard", "muir_wood", "humus")  # real photos, for measuring only
 SHOWN_PANORAMAS = ("interior", "forest", "sunset")  # shipped examples, not for training either
 
@@ -48,6 +49,7 @@ PREFIXES = (
     "runningman",
     "stormkeep",
 )
+HOME = re.compile(r"homes__(train|validation|heldout)_")
 NUMBERED = re.compile(r"oa_dm\d+")  # numbered, but places of their own
 
 
@@ -74,7 +76,10 @@ def is_held_out(map_name: str) -> bool:
 
 
 def split_of(map_name: str) -> Split:
-    """The split a map belongs to."""
+    """The split a map belongs to; of a furnished home (`homes__<split>_...`) the one its furniture is from."""
+    home = HOME.match(map_name)
+    if home:
+        return home[1]
     if is_held_out(map_name):
         return "heldout"
     return "validation" if family(map_name) in VALIDATION_FAMILIES else "train"

@@ -19,7 +19,7 @@ import numpy as np
 from onescene.data.maps.pk3 import PackFiles, open_games
 from onescene.data.maps.points import camera_points, is_clear
 from onescene.data.maps.raytrace import TracedPanorama, cast, trace_panorama, trace_view, yaw_rotation
-from onescene.data.maps.world import QuakeMap, load_map
+from onescene.data.maps.world import TracedWorld, load_map
 from onescene.data.panoramas import INDEX_NAME, check_out_dir, encode_distance, write_arrays, write_index
 from onescene.data.splits import Split, check_split, maps_of
 
@@ -29,16 +29,16 @@ VIEW_CLEARANCE_M = 0.2
 VIEW_TRIES = 24
 
 Progress = Callable[[str, int, int], None]
+IsClear = Callable[[TracedWorld, np.ndarray, float], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapsConfig:
-    """What to render.
+class PlacesConfig:
+    """What to render of each place.
 
     Attributes:
-        split: Which maps.
+        split: Which maps, or whose furniture.
         hw: Panorama height and width [pixels].
-        points_per_map: Panoramas per map at most.
         views_per_point: Displaced perspective views per panorama.
         view_px: Height and width of a view [pixels].
         view_fov_deg: Its field of view [degrees].
@@ -49,7 +49,6 @@ class MapsConfig:
 
     split: Split = "train"
     hw: tuple[int, int] = (192, 384)
-    points_per_map: int = 26
     views_per_point: int = 0
     view_px: int = 192
     view_fov_deg: float = 80.0
@@ -61,11 +60,29 @@ class MapsConfig:
         check_split(self.split)
         if len(self.hw) != 2 or self.hw[0] < 16 or self.hw[1] != 2 * self.hw[0]:
             raise ValueError(f"hw must be a height >= 16 and twice that as width, got {self.hw}")
-        for name, least in (("points_per_map", 1), ("views_per_point", 0), ("view_px", 8), ("workers", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        self._at_least(views_per_point=0, view_px=8, workers=1)
         if not 10 < self.view_fov_deg < 170:
             raise ValueError(f"view_fov_deg must lie in (10, 170), got {self.view_fov_deg}")
+
+    def _at_least(self, **least: int) -> None:
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapsConfig(PlacesConfig):
+    """What to render of maps.
+
+    Attributes:
+        points_per_map: Panoramas per map at most.
+    """
+
+    points_per_map: int = 26
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least(points_per_map=1)
 
     def parameters(self) -> dict:
         """What the pictures depend on, as it is stored beside them."""
@@ -74,7 +91,12 @@ class MapsConfig:
 
 
 def _views(
-    world: QuakeMap, pano: TracedPanorama, pose: np.ndarray, config: MapsConfig, rng: np.random.Generator
+    world: TracedWorld,
+    pano: TracedPanorama,
+    pose: np.ndarray,
+    config: PlacesConfig,
+    is_clear: IsClear,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray] | None:
     """Displaced views of a place (`pose` = world_from_panorama), or None where there is no room for them."""
     median = float(np.median(pano.distance[~pano.sky]))
@@ -110,6 +132,37 @@ def _views(
     return {f"view_{k}": np.stack(v) for k, v in out.items()}
 
 
+def render_place(
+    world: TracedWorld, point: np.ndarray, config: PlacesConfig, is_clear: IsClear, rng: np.random.Generator
+) -> dict[str, np.ndarray] | None:
+    """One panorama, with its views if asked for, as a row of the arrays of a file.
+
+    Args:
+        world: Where.
+        point: Where in it [3] [m].
+        config: What to render.
+        is_clear: Which of points [n, 3] lie in open space, so far [m] from all surfaces.
+        rng: Randomness.
+
+    Returns:
+        The arrays, or None where it is too dark or has no room for views.
+    """
+    yaw = float(rng.uniform(-np.pi, np.pi))
+    pano = trace_panorama(world, point, config.hw, yaw)
+    if pano.sky.all() or pano.rgb[~pano.sky].mean() < MIN_BRIGHTNESS * 255:
+        return None
+    row = {"rgb": pano.rgb, "log_distance": encode_distance(pano.distance)}
+    row |= {"points_m": point.astype(np.float32), "yaw_rad": np.float32(yaw), "gain": np.float32(pano.gain)}
+    if config.views_per_point:
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = yaw_rotation(yaw), point
+        views = _views(world, pano, pose, config, is_clear, rng)
+        if views is None:
+            return None
+        row |= views
+    return row
+
+
 def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.ndarray]:
     """Renders one map's panoramas, and views if asked for.
 
@@ -118,22 +171,8 @@ def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.
     """
     world = load_map(packs, name)
     rng = np.random.default_rng([config.seed, zlib.crc32(world.name.encode())])
-    rows: list[dict[str, np.ndarray]] = []
-    for point in camera_points(world, config.points_per_map, rng):
-        yaw = float(rng.uniform(-np.pi, np.pi))
-        pano = trace_panorama(world, point, config.hw, yaw)
-        if pano.sky.all() or pano.rgb[~pano.sky].mean() < MIN_BRIGHTNESS * 255:
-            continue
-        row = {"rgb": pano.rgb, "log_distance": encode_distance(pano.distance)}
-        row |= {"points_m": point.astype(np.float32), "yaw_rad": np.float32(yaw), "gain": np.float32(pano.gain)}
-        if config.views_per_point:
-            pose = np.eye(4)
-            pose[:3, :3], pose[:3, 3] = yaw_rotation(yaw), point
-            views = _views(world, pano, pose, config, rng)
-            if views is None:
-                continue
-            row |= views
-        rows.append(row)
+    points = camera_points(world, config.points_per_map, rng)
+    rows = [row for row in (render_place(world, p, config, is_clear, rng) for p in points) if row is not None]
     stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}
     return stacked | {"missing": np.float32(world.missing)}
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from numpy import ndarray
 
 from onescene.data.maps.shading import SKY, mark_passing, shade
-from onescene.data.maps.world import WORLD_FROM_QUAKE, QuakeMap
+from onescene.data.maps.world import WORLD_FROM_QUAKE, TracedWorld
 
 MAX_LAYERS = 12  # surfaces a ray may pass through: cut-outs and backs
 STEP_M = 1e-3  # how far a ray starts behind a surface it passes
@@ -92,7 +92,7 @@ def yaw_rotation(yaw_rad: float) -> Float[ndarray, "3 3"]:
 
 
 def cast(
-    world: QuakeMap, origins: Float[ndarray, "*n 3"], directions: Float[ndarray, "n 3"], pixel_rad: float = 0.01
+    world: TracedWorld, origins: Float[ndarray, "*n 3"], directions: Float[ndarray, "n 3"], pixel_rad: float = 0.01
 ) -> Hits:
     """Finds the first visible surface along each ray, through cut-outs and backs of one-sided surfaces.
 
@@ -132,7 +132,9 @@ def cast(
     return Hits(prim=prim, bary=bary, distance=distance, backs=backs)
 
 
-def _radiance(world: QuakeMap, hits: Hits, directions: np.ndarray, pixel_rad: float) -> tuple[np.ndarray, np.ndarray]:
+def _radiance(
+    world: TracedWorld, hits: Hits, directions: np.ndarray, pixel_rad: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Unexposed colour [n, 3] and sky mask [n] of traced rays."""
     out = np.zeros((len(directions), 3))
     sky = hits.prim < 0
@@ -175,7 +177,7 @@ def _expose(radiance: np.ndarray, sky: np.ndarray, gain: float, hw: tuple[int, i
 
 
 def trace_panorama(
-    world: QuakeMap,
+    world: TracedWorld,
     point_m: Float[ndarray, "xyz=3"],
     hw: tuple[int, int],
     yaw_rad: float = 0.0,
@@ -231,7 +233,7 @@ def view_directions(
 
 
 def trace_view(
-    world: QuakeMap,
+    world: TracedWorld,
     world_from_cam: Float[ndarray, "4 4"],
     intrinsics: Float[ndarray, "3 3"],
     hw: tuple[int, int],

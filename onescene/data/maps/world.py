@@ -61,11 +61,11 @@ class TriangleLight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuakeMap:
-    """A map ready for ray tracing.
+class TracedWorld:
+    """Triangles with texture and light, ready for ray tracing.
 
     Attributes:
-        name: `<game>__<map>`.
+        name: Of maps `<game>__<map>`.
         corners_m: Triangle corners [t, 3, 3].
         normal: Unit normals of the visible side [t, 3].
         kind: SOLID, CUTOUT or SKY.
@@ -77,8 +77,6 @@ class QuakeMap:
         light: Baked light.
         atlas: Images of the surfaces.
         sky: Images of the sky.
-        bsp: The file's lumps, for entities and visibility clusters.
-        missing: Share of the triangles whose image is in no pack.
     """
 
     name: str
@@ -93,8 +91,6 @@ class QuakeMap:
     light: TriangleLight
     atlas: Atlas
     sky: Sky
-    bsp: bsp_format.Bsp = field(repr=False)
-    missing: float
 
     @cached_property
     def scene(self) -> rtcore_scene.EmbreeScene:
@@ -102,6 +98,19 @@ class QuakeMap:
         scene = rtcore_scene.EmbreeScene()
         TriangleMesh(scene, np.ascontiguousarray(self.corners_m, dtype=np.float32))
         return scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuakeMap(TracedWorld):
+    """A map of a game.
+
+    Attributes:
+        bsp: The file's lumps, for entities and visibility clusters.
+        missing: Share of the triangles whose image is in no pack.
+    """
+
+    bsp: bsp_format.Bsp = field(repr=False)
+    missing: float
 
 
 def _lightmaps(packs: PackFiles, name: str, bsp: bsp_format.Bsp) -> np.ndarray:
@@ -153,7 +162,8 @@ def _geometry(corners: np.ndarray, vertex_normals: np.ndarray) -> tuple[np.ndarr
     return normal, length / 2, np.abs(side) < 1e-3
 
 
-def _uv_density(uv: np.ndarray, area: np.ndarray, size: np.ndarray) -> np.ndarray:
+def uv_density(uv: np.ndarray, area: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Texels per metre [t] of triangles with texture coordinates [t, 3, 2], area [t] and image height, width [t, 2]."""
     edge_a, edge_b = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
     uv_area = np.abs(edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]) / 2
     texels = uv_area * size[:, 0] * size[:, 1]
@@ -227,7 +237,7 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
         uv=uv,
         texture=texture,
         glow=_column(surfaces, lambda s: index.get(s.glow, -1) if s.glow else -1, owner),
-        density=_uv_density(uv, area[keep], atlas.size[texture, 0]),
+        density=uv_density(uv, area[keep], atlas.size[texture, 0]),
         light=_triangle_light(bsp, corners, _lightmaps(packs, name, bsp)),
         atlas=atlas,
         sky=load_sky(packs, next((s for s in surfaces if s.kind == "sky"), None)),
