@@ -188,7 +188,11 @@ def test_plans_share_their_doors() -> None:
         for room in others:
             shared = [o for openings in room.openings.values() for o in openings if not o.window]
             assert len(shared) == 1 and shared[0] in doors
-        for room in (main_room, *others):
+        every = [main_room, *others]
+        for i, room in enumerate(every):
+            for other in every[i + 1 :]:
+                assert any(room.low[k] >= other.high[k] or room.high[k] <= other.low[k] for k in (0, 1))
+        for room in every:
             for side, openings in room.openings.items():
                 axis = 1 - SIDES[side][0]
                 for o in openings:
@@ -230,7 +234,9 @@ def test_backs_are_at_walls(furniture: Path) -> None:
     for seed in range(12):
         for bed in arrange(room, "bed", pieces, np.random.default_rng(seed)):
             back = bed.at_m + np.array([-np.sin(bed.angle), 0, -np.cos(bed.angle)]) * bed.piece.size_m[2] / 2
-            gaps = np.abs([back[0] - room.low[0], back[0] - room.high[0], back[2] - room.low[1], back[2] - room.high[1]])
+            gaps = np.abs(
+                [back[0] - room.low[0], back[0] - room.high[0], back[2] - room.low[1], back[2] - room.high[1]]
+            )
             assert gaps.min() < 0.07
 
 
@@ -312,7 +318,9 @@ def test_home_is_lit_and_exact(furniture: Path, textures: Textures) -> None:
 
 
 def test_sets_repeat_and_resume(furniture: Path, tmp_path: Path) -> None:
-    config = HomesConfig(furniture=str(furniture), count=2, points=2, hw=(32, 64), views_per_point=1, view_px=24, workers=1)
+    config = HomesConfig(
+        furniture=str(furniture), count=2, points=2, hw=(32, 64), views_per_point=1, view_px=24, workers=1
+    )
     arrays = render_home(0, config)
     assert arrays["rgb"].shape[1:] == (32, 64, 3) and arrays["view_rgb"].shape[1:] == (1, 24, 24, 3)
     again = render_home(0, config)

@@ -1,4 +1,4 @@
-"""``onescene data``: panoramas with distance: of the maps of free games, of analytic rooms, of public data sets."""
+"""``onescene data``: panoramas with distance of game maps, furnished homes, analytic rooms and public data sets."""
 
 from __future__ import annotations
 

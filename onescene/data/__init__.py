@@ -1,1 +1,1 @@
-"""Data with exact depth: analytic rooms, ray-traced maps, splits and packed panoramas."""
+"""Data with exact depth: analytic rooms, furnished homes, ray-traced maps, splits and packed panoramas."""

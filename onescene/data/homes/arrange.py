@@ -43,6 +43,8 @@ THEMES: dict[str, tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]]
     "bare": ({"other": (0, 1), "chair": (0, 1)}, {}),
 }
 
+SHARES = (0.26, 0.2, 0.14, 0.08, 0.12, 0.05, 0.08, 0.07)  # how often each theme is drawn
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:

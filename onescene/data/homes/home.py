@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from embreex import rtcore_scene
-from embreex.mesh_construction import TriangleMesh
 
-from onescene.data.homes.arrange import THEMES, Placed, arrange
+from onescene.data.homes.arrange import SHARES, THEMES, Placed, arrange
 from onescene.data.homes.library import Piece
-from onescene.data.homes.light import GAMMA, AreaLight, Sun, light_at_corners
+from onescene.data.homes.light import GAMMA, AreaLight, Lighting, Sun, Surfaces, light_at_corners
 from onescene.data.homes.looks import Look, Textures, drawn, paint, pick_look
 from onescene.data.homes.models import cut_long, load_model
 from onescene.data.homes.plan import draw_rooms
@@ -23,6 +21,7 @@ from onescene.data.maps.world import SLIVER_M2, TracedWorld, TriangleLight, uv_d
 UP = np.array([0.0, -1.0, 0.0])
 STORED_LIGHT = 255.0 / 2.0  # of light 1, as `maps.shading` reads light at corners
 OUTSIDE_M = 60.0
+OUTDOORS = ("ground", "house")
 FEW_PX = 64  # pixels on a side that tell an image's mean
 CLEAR = 0.02  # share of clear pixels from which an image has holes
 
@@ -56,14 +55,16 @@ def draw_home(name: str, pieces: list[Piece], textures: Textures, rng: np.random
     power = _power(rng)
     placed = []
     for k, room in enumerate(rooms):
-        theme = str(rng.choice(list(THEMES), p=[0.26, 0.2, 0.14, 0.08, 0.12, 0.05, 0.08, 0.07]))
+        theme = str(rng.choice(list(THEMES), p=SHARES))
         _dress(panels, looks, room, k, theme, textures, rng)
         lights += _lights(panels, room, power, rng)
         placed.append(arrange(room, theme, pieces, rng))
     _outside(panels, looks, rooms, textures, rng)
     looks["lamp"] = Look(image=np.full((1, 1, 4), 255, np.uint8), shines=True)
     sun = Sun(towards=_upward(rng), colour=power["sun"]) if power["sun"].any() else None
-    return Home(world=_traced(name, panels, looks, placed, lights, sun, power["sky"], rng), rooms=rooms, placed=placed)
+    lighting = Lighting(areas=lights, sun=sun, sky=power["sky"])
+    pieces_in = [item for room in placed for item in room]
+    return Home(world=_traced(name, panels, looks, pieces_in, lighting, rng), rooms=rooms, placed=placed)
 
 
 def _power(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -150,7 +151,7 @@ def _lights(panels: Panels, room: Room, power: dict[str, np.ndarray], rng: np.ra
             ground = power["sky"] * 0.3
             out.append(
                 AreaLight(
-                    origin=origin, right=right, down=down, normal=-away, colour=power["sky"], ground=ground, samples=4
+                    origin=origin, right=right, down=down, normal=-away, colour=power["sky"], ground=ground, samples=3
                 )
             )
     if power["lamp"].any():
@@ -161,7 +162,7 @@ def _lights(panels: Panels, room: Room, power: dict[str, np.ndarray], rng: np.ra
         panels.rectangle(origin, right, down, "lamp", -UP, cell=1.0)
         area = 4 * half[0] * half[1]
         below = origin + np.array([0, 0.01, 0])
-        colour = power["lamp"] * min(1.0, 0.12 / area) * max(1.0, (middle.size and (room.height / 2.6) ** 2))
+        colour = power["lamp"] * min(1.0, 0.12 / area) * max(1.0, (room.height / 2.6) ** 2)
         out.append(AreaLight(origin=below, right=right, down=down, normal=np.array([0.0, 1.0, 0.0]), colour=colour))
     return out
 
@@ -185,68 +186,84 @@ def _outside(
         panels.box(low, high, f"house{i}", cell=2.0)
 
 
-def _traced(
-    name: str,
-    panels: Panels,
-    looks: dict[str, Look],
-    placed: list[list[Placed]],
-    lights: list[AreaLight],
-    sun: Sun | None,
-    sky: np.ndarray,
-    rng: np.random.Generator,
-) -> TracedWorld:
-    """All triangles with their light."""
+@dataclass(frozen=True)
+class _Mesh:
+    """Triangles of walls, then of furniture: corners [t, 3, 3], texture coordinates, image and place outdoors [t]."""
+
+    corners: np.ndarray
+    uv: np.ndarray
+    look: np.ndarray
+    outdoors: np.ndarray
+    walls: int
+
+
+def _gather(panels: Panels, looks: dict[str, Look], placed: list[Placed]) -> tuple[_Mesh, list[np.ndarray]]:
+    """All triangles with the images that they show."""
     index = {look: i for i, look in enumerate(looks)}
     images = [look.image for look in looks.values()]
-    repeat = [looks[m].repeat_m or 1.0 for m in panels.material]
-    corners = [c for c in panels.corners]
-    uv = [u / r for u, r in zip(panels.uv, repeat, strict=True)]
-    texture = [np.full(len(c), index[m]) for c, m in zip(panels.corners, panels.material, strict=True)]
-    shell = sum(len(c) for c in corners)
-    outdoors = np.repeat([m.startswith(("ground", "house")) for m in panels.material], [len(c) for c in corners])
-    for item in (item for room in placed for item in room):
+    counts = [len(c) for c in panels.corners]
+    parts = [
+        (c, u / (looks[m].repeat_m or 1.0), np.full(n, index[m]))
+        for c, u, m, n in zip(panels.corners, panels.uv, panels.material, counts, strict=True)
+    ]
+    for item in placed:
         model = load_model(item.piece)
         if model is None:
             continue
         c, s = np.cos(item.angle), np.sin(item.angle)
         turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-        cut = cut_long(model.corners_m @ turn.T + item.at_m, model.uv, model.material + len(images))
-        corners.append(cut[0])
-        uv.append(cut[1])
-        texture.append(cut[2])
+        parts.append(cut_long(model.corners_m @ turn.T + item.at_m, model.uv, model.material + len(images)))
         images += model.images
-    positions, uvs, look = np.concatenate(corners), np.concatenate(uv), np.concatenate(texture)
-    outdoors = np.pad(outdoors, (0, len(look) - len(outdoors)))
-    cross = np.cross(positions[:, 1] - positions[:, 0], positions[:, 2] - positions[:, 0])
+    corners, uv, look = (np.concatenate(values) for values in zip(*parts, strict=True))
+    outdoors = np.zeros(len(look), bool)
+    outdoors[: sum(counts)] = np.repeat([m.startswith(OUTDOORS) for m in panels.material], counts)
+    keep = (
+        np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) > 2 * SLIVER_M2
+    )
+    mesh = _Mesh(corners[keep], uv[keep], look[keep], outdoors[keep], int(keep[: sum(counts)].sum()))
+    return mesh, images
+
+
+def _traced(
+    name: str,
+    panels: Panels,
+    looks: dict[str, Look],
+    placed: list[Placed],
+    lighting: Lighting,
+    rng: np.random.Generator,
+) -> TracedWorld:
+    """All triangles with their light, ready for ray tracing."""
+    mesh, images = _gather(panels, looks, placed)
+    cross = np.cross(mesh.corners[:, 1] - mesh.corners[:, 0], mesh.corners[:, 2] - mesh.corners[:, 0])
     area = np.linalg.norm(cross, axis=1) / 2
-    keep = area > SLIVER_M2
-    shell = int(keep[:shell].sum())
-    positions, uvs, look, area = positions[keep], uvs[keep], look[keep], area[keep]
-    normal = cross[keep] / (2 * area[:, None])
-    atlas = build_atlas(images)
+    normal = cross / (2 * area[:, None])
     few = [image[:: max(1, image.shape[0] // FEW_PX), :: max(1, image.shape[1] // FEW_PX)] for image in images]
     mean = np.array([image[..., :3].reshape(-1, 3).mean(0) for image in few]) / 255
-    scene = rtcore_scene.EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(positions, dtype=np.float32))
-    light = light_at_corners(
-        scene, positions, normal, area, mean[look] ** GAMMA, shell, outdoors[keep], lights, sun, sky, rng
-    )
     clear = np.array([(image[..., 3] < 128).mean() > CLEAR for image in few])
-    shines = np.array([i < len(looks) and list(looks.values())[i].shines for i in range(len(images))])
+    shines = np.pad([look.shines for look in looks.values()], (0, len(images) - len(looks)))
+    surfaces = Surfaces(
+        corners=mesh.corners,
+        normal=normal,
+        area=area,
+        albedo=mean[mesh.look] ** GAMMA,
+        outdoors=mesh.outdoors,
+        walls=mesh.walls,
+    )
+    atlas = build_atlas(images)
     return TracedWorld(
         name=name,
-        corners_m=positions.astype(np.float32),
+        corners_m=mesh.corners.astype(np.float32),
         normal=np.ascontiguousarray(normal, dtype=np.float32),
-        kind=np.where(clear[look], CUTOUT, SOLID),
-        two_sided=np.ones(len(positions), bool),
-        uv=np.ascontiguousarray(uvs),
-        texture=look,
-        glow=np.where(shines[look], look, -1),
-        density=uv_density(uvs, area, atlas.size[look, 0]),
+        kind=np.where(clear[mesh.look], CUTOUT, SOLID),
+        two_sided=np.ones(len(mesh.look), bool),
+        uv=np.ascontiguousarray(mesh.uv),
+        texture=mesh.look,
+        glow=np.where(shines[mesh.look], mesh.look, -1),
+        density=uv_density(mesh.uv, area, atlas.size[mesh.look, 0]),
         light=TriangleLight(
-            page=np.full(len(positions), VERTEX_LIT),
-            uv=np.zeros((len(positions), 3, 2)),
-            colour=light * STORED_LIGHT,
+            page=np.full(len(mesh.look), VERTEX_LIT),
+            uv=np.zeros((len(mesh.look), 3, 2)),
+            colour=light_at_corners(surfaces, lighting, rng) * STORED_LIGHT,
             lightmaps=np.zeros((1, 2, 2, 3), np.uint8),
         ),
         atlas=atlas,

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from embreex import rtcore_scene
+from embreex.mesh_construction import TriangleMesh
 
 LIFT_M = 2e-3  # rays start this far off their surface
 GATHER = 24  # rays per corner for light from other surfaces
 BOUNCES = 5
 PROBES, FREE_M = 6, 3.0  # rays that find the open side of a surface, and what counts as open there
 FAR_M = 1e4
+LEAST = 1e-5  # share of a light's radiance below which it is not looked at
 SAME_M, SAME_PIECE_M = 0.002, 0.04  # corners nearer than this share their light: of walls, of furniture
 EDGE = 0.3  # share of the way from a corner to its triangle's middle
 CREASE = 0.75  # cosine between faces above which they are lit as one curved surface
@@ -61,6 +63,42 @@ class Sun:
     colour: np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lighting:
+    """All light of a home.
+
+    Attributes:
+        areas: Windows and lamps.
+        sun: Or None.
+        sky: Irradiance over pi on what lies outdoors, RGB [3].
+    """
+
+    areas: list[AreaLight]
+    sun: Sun | None
+    sky: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surfaces:
+    """What is lit: triangles of walls, then of furniture.
+
+    Attributes:
+        corners: [t, 3, 3] [m].
+        normal: Unit normals [t, 3], of walls to the side that is seen.
+        area: [t] [m2].
+        albedo: Share of light that is given back [t, 3].
+        outdoors: Lit by the open sky [t].
+        walls: How many of them are of walls, floors, ceilings and what is built in.
+    """
+
+    corners: np.ndarray
+    normal: np.ndarray
+    area: np.ndarray
+    albedo: np.ndarray
+    outdoors: np.ndarray
+    walls: int
+
+
 def blocked(
     scene: rtcore_scene.EmbreeScene, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray
 ) -> np.ndarray:
@@ -102,21 +140,27 @@ def direct_light(
     for light in lights:
         area = float(np.linalg.norm(np.cross(light.right, light.down)))
         step = 1.0 / light.samples
+        corners = light.origin + np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ np.stack([light.right, light.down])
+        above = [((c - points) * normals).sum(1) > 0 for c in corners]  # some of it lies on the lit side
+        before = (points - light.origin) @ light.normal > 0
+        some = np.flatnonzero(np.logical_or.reduce(above) & before)
+        at, up = points[some], normals[some]
         for i in range(light.samples):
             for j in range(light.samples):
-                u, v = (np.array([[i], [j]]) + rng.random((2, len(points)))) * step
-                way = light.origin + u[:, None] * light.right + v[:, None] * light.down - points
+                u, v = (np.array([[i], [j]]) + rng.random((2, len(at)))) * step
+                way = light.origin + u[:, None] * light.right + v[:, None] * light.down - at
                 reach = np.linalg.norm(way, axis=1)
                 way /= np.maximum(reach, 1e-6)[:, None]
-                here, there = (way * normals).sum(1), -(way @ light.normal)
-                share = here * there / np.maximum(reach, 0.05) ** 2 * area * step**2 / np.pi
-                seen = np.flatnonzero((here > 0) & (there > 0) & (share > 1e-5))
-                start = points[seen] + normals[seen] * LIFT_M
+                share = (
+                    (way * up).sum(1) * -(way @ light.normal) / np.maximum(reach, 0.05) ** 2 * area * step**2 / np.pi
+                )
+                seen = np.flatnonzero(share > LEAST)
+                start = at[seen] + up[seen] * LIFT_M
                 seen = seen[~blocked(scene, start, way[seen], reach[seen] - 2 * LIFT_M)]
                 colour = np.broadcast_to(light.colour, (len(seen), 3))
                 if light.ground is not None:
                     colour = np.where(way[seen, 1:2] > 0, light.ground, colour)
-                out[seen] += share[seen, None] * colour
+                out[some[seen]] += share[seen, None] * colour
     if sun is not None:
         here = normals @ sun.towards
         seen = np.flatnonzero(here > 0)
@@ -182,56 +226,50 @@ def smoothed(corner: np.ndarray, light: np.ndarray) -> np.ndarray:
     return np.stack(sums, 1) / np.maximum(count, 1)[:, None]
 
 
-def light_at_corners(
-    scene: rtcore_scene.EmbreeScene,
-    corners: np.ndarray,
-    normal: np.ndarray,
-    area: np.ndarray,
-    albedo: np.ndarray,
-    shell: int,
-    outdoors: np.ndarray,
-    lights: list[AreaLight],
-    sun: Sun | None,
-    sky: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Light at the corners of all triangles [t, 3, 3], for the eye; the first ``shell`` ones are walls and the like."""
-    smooth = _corner_normals(corners, normal, shell)
-    fine = np.repeat(np.arange(len(corners)) < shell, 3)[:, None]
+def light_at_corners(surfaces: Surfaces, lighting: Lighting, rng: np.random.Generator) -> np.ndarray:
+    """Light at the corners of all triangles [t, 3, 3], for the eye: 1 shows a texture as it is stored.
+
+    Its mean on walls, floors and ceilings is brought to USUAL_LIGHT.
+    """
+    corners, walls = surfaces.corners, surfaces.walls
+    scene = rtcore_scene.EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(corners, dtype=np.float32))
+    smooth = _corner_normals(corners, surfaces.normal, walls)
+    fine = np.repeat(np.arange(len(corners)) < walls, 3)[:, None]
     places = corners.reshape(-1, 3) / np.where(fine, SAME_M, SAME_PIECE_M)
     first, corner = _distinct(np.concatenate([places, smooth.reshape(-1, 3) * 2, fine], 1))
     corner = corner.reshape(-1, 3)
     points, normals = corners.reshape(-1, 3)[first], smooth.reshape(-1, 3)[first]
     # walls' edges lie in the plane of the next wall: look from a little within
-    inner = corners[:shell] + EDGE * (corners[:shell].mean(1, keepdims=True) - corners[:shell])
-    count = np.bincount(corner[:shell].ravel(), minlength=len(points))
+    inner = corners[:walls] + EDGE * (corners[:walls].mean(1, keepdims=True) - corners[:walls])
+    count = np.bincount(corner[:walls].ravel(), minlength=len(points))
     of_walls = count > 0
     for axis in range(3):
-        sums = np.bincount(corner[:shell].ravel(), inner[..., axis].ravel(), minlength=len(points))
+        sums = np.bincount(corner[:walls].ravel(), inner[..., axis].ravel(), minlength=len(points))
         points[of_walls, axis] = sums[of_walls] / count[of_walls]
-    shown = np.ones(len(points), bool)  # walls face the room as they are built; of models nobody knows
-    shown[corner[shell:]] = False
-    normals[~shown] *= open_side(scene, points[~shown], normals[~shown], rng)[:, None]
-    direct = direct_light(scene, points, normals, lights, sun, rng)
-    direct[corner[outdoors]] += sky * np.where(normals[corner[outdoors]][..., 1:2] < -0.5, 1.0, 0.5)
-    given = np.where(outdoors[:, None], 0.0, albedo)  # what comes in from there is the windows' light
-    light = smoothed(corner, passed_on(scene, points, normals, corner, given, direct, rng))
-    light = smoothed(corner, light)
-    usual = np.average(light[corner[:shell]].mean((1, 2)), weights=area[:shell])
+    # walls face the room as they are built; of models nobody knows
+    normals[~of_walls] *= open_side(scene, points[~of_walls], normals[~of_walls], rng)[:, None]
+    direct = direct_light(scene, points, normals, lighting.areas, lighting.sun, rng)
+    outside = corner[surfaces.outdoors]
+    direct[outside] += lighting.sky * np.where(normals[outside][..., 1:2] < -0.5, 1.0, 0.5)
+    given = np.where(surfaces.outdoors[:, None], 0.0, surfaces.albedo)  # what comes in from there is the windows' light
+    light = passed_on(scene, points, normals, corner, given, direct, rng)
+    light = smoothed(corner, smoothed(corner, light))
+    usual = np.average(light[corner[:walls]].mean((1, 2)), weights=surfaces.area[:walls])
     return (light / max(usual, 1e-6) * USUAL_LIGHT)[corner] ** (1 / GAMMA)
 
 
-def _corner_normals(corners: np.ndarray, normal: np.ndarray, shell: int) -> np.ndarray:
+def _corner_normals(corners: np.ndarray, normal: np.ndarray, walls: int) -> np.ndarray:
     """Normals [t, 3, 3] at corners: of furniture averaged over faces that meet at a small angle."""
     out = np.repeat(normal[:, None], 3, axis=1)
-    if shell == len(corners):
+    if walls == len(corners):
         return out
-    _, place = _distinct(corners[shell:].reshape(-1, 3) * 1000)
-    sums = np.stack([np.bincount(place, np.repeat(normal[shell:, c], 3)) for c in range(3)], 1)
+    _, place = _distinct(corners[walls:].reshape(-1, 3) * 1000)
+    sums = np.stack([np.bincount(place, np.repeat(normal[walls:, c], 3)) for c in range(3)], 1)
     mean = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
     mean = mean[place].reshape(-1, 3, 3)
-    close = (mean * normal[shell:, None]).sum(-1, keepdims=True) > CREASE
-    out[shell:] = np.where(close, mean, out[shell:])
+    close = (mean * normal[walls:, None]).sum(-1, keepdims=True) > CREASE
+    out[walls:] = np.where(close, mean, out[walls:])
     return out
 
 

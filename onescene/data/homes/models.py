@@ -60,7 +60,12 @@ def _load(library: Path, model: str, most: int) -> Model | None:
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     images = [materials[name][0] if name in materials else _plain(GREY) for name in index]
     uv = uv[kept] * [1, -1]
-    return Model(corners_m=corners[kept], uv=uv, material=np.array([index[n] for n in names]), images=images)
+    return Model(
+        corners_m=corners[kept].astype(np.float32),
+        uv=uv.astype(np.float32),
+        material=np.array([index[n] for n in names]),
+        images=images,
+    )
 
 
 def load_model(piece: Piece) -> Model | None:

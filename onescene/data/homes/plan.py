@@ -27,6 +27,8 @@ def draw_rooms(rng: np.random.Generator) -> list[Room]:
         low[axis], high[axis] = (edge, edge + reach) if greater else (edge - reach, edge)
         low[1 - axis], high[1 - axis] = middle - span / 2, middle + span / 2
         shared = max(low[1 - axis], main.low[1 - axis]), min(high[1 - axis], main.high[1 - axis])
+        if any((low < np.array(r.high) + WALL_M).all() and (high > np.array(r.low) - WALL_M).all() for r in rooms):
+            continue
         width = min(float(rng.choice([rng.uniform(0.75, 1.0), rng.uniform(1.2, 3.0)])), shared[1] - shared[0] - 0.2)
         if width < 0.6:
             continue
