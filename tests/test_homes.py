@@ -24,7 +24,7 @@ from onescene.data.homes.looks import Textures, drawn, paint, pick_look, read_te
 from onescene.data.homes.models import LONGEST_M, cut_long, load_model, parse_obj
 from onescene.data.homes.plan import draw_rooms
 from onescene.data.homes.shell import SIDES, Opening, Panels, Room, add_room
-from onescene.data.panoramas import list_maps, read_map
+from onescene.data.panoramas import list_maps, read_map, spread_panoramas
 from onescene.data.sets import MapSet
 from onescene.data.splits import split_of
 
@@ -337,6 +337,14 @@ def test_sets_repeat_and_resume(furniture: Path, tmp_path: Path) -> None:
     assert np.isfinite(panorama.distance_m[~panorama.sky]).all() and 20 < panorama.rgb.mean() < 235
     assert len(MapSet(tmp_path / "homes", split="train")) >= 3
     assert not (arrays["rgb"][0] == render_home(1, config)["rgb"][0]).all()
+    assert main(["data", "sheet", str(tmp_path / "homes"), "--out", str(tmp_path / "sheet.png"), "--count", "5"]) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 1540 and np.asarray(sheet.convert("L")).std() > 20
+    spread = [p.map_name for p in spread_panoramas(tmp_path / "homes", 3)]
+    assert spread == sorted(set(spread)) and len(spread_panoramas(tmp_path / "homes", 4)) == 4
+    assert main(["data", "sheet", str(tmp_path / "homes"), "--out", str(tmp_path / "sheet.gif")]) == 2
+    assert main(["data", "sheet", str(tmp_path / "none"), "--out", str(tmp_path / "sheet2.png")]) == 2
+    assert not (tmp_path / "sheet2.png").exists()
 
 
 @pytest.mark.parametrize(

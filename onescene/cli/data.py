@@ -110,6 +110,35 @@ def homes(
 
 
 @group.command()
+def sheet(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of packed panoramas, of whatever source.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Picture to write (.png or .jpg).")],
+    count: Annotated[int, typer.Option(help="Panoramas at most.")] = 8,
+    split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
+) -> int:
+    """Draw a few panoramas of a folder, each beside its distance: look at data before you train on it."""
+    import numpy as np
+    import torch
+
+    from onescene.data.panoramas import pictures, spread_panoramas
+    from onescene.io.atomic import atomic_path
+    from onescene.plots.distance import colour_distance
+    from onescene.plots.pictures import image_row
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ValueError(f"--out must end in .png or .jpg, got {out}")
+    found = spread_panoramas(folder, count, split)
+    colours = list(pictures(np.stack([p.rgb for p in found])))
+    distances = [colour_distance(torch.from_numpy(p.distance_m)) for p in found]
+    titles = [title for p in found for title in (p.map_name, "distance")]
+    shown = [picture for pair in zip(colours, distances, strict=True) for picture in pair]
+    with atomic_path(out) as path:
+        image_row(shown, titles, width_in=14, columns=4).savefig(path, dpi=110)
+    typer.echo(f"{out}: {len(found)} panoramas")
+    return 0
+
+
+@group.command()
 def public(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set's folder, laid out as it is handed out.")],
     dataset: Annotated[str, typer.Option(help="structured3d, deep360, matterport3d or stanford2d3d.")],

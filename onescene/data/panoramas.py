@@ -208,3 +208,26 @@ def iterate_panoramas(folder: str | Path, split: str | None = None) -> Iterator[
     """Panoramas of all packed maps of a split, map after map."""
     for name in list_maps(folder, split):
         yield from read_map(folder, name)
+
+
+def spread_panoramas(folder: str | Path, count: int, split: str | None = None) -> list[PackedPanorama]:
+    """A few panoramas of a folder, spread over its maps: each map once before any is taken twice.
+
+    Raises:
+        FileNotFoundError: the folder holds no packed maps of the split.
+        ValueError: ``count`` < 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be >= 1, got {count}")
+    names = list_maps(folder, split)
+    if not names:
+        raise FileNotFoundError(f"folder must hold packed maps of the split {split}, found none in {folder}")
+    step = max(1, len(names) // count)
+    out: list[PackedPanorama] = []
+    for place in range(count):
+        found = [read_map(folder, name) for name in names[::step][: count - len(out)]]
+        taken = [panoramas[place] for panoramas in found if place < len(panoramas)]
+        if not taken:
+            break
+        out += taken
+    return out
