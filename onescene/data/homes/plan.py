@@ -32,7 +32,7 @@ def draw_rooms(rng: np.random.Generator) -> list[Room]:
         width = min(float(rng.choice([rng.uniform(0.75, 1.0), rng.uniform(1.2, 3.0)])), shared[1] - shared[0] - 0.2)
         if width < 0.6:
             continue
-        start = rng.uniform(shared[0] + 0.1, shared[1] - 0.1 - width)
+        start = shared[0] + 0.1 + rng.random() * max(0.0, shared[1] - shared[0] - 0.2 - width)
         top = min(float(rng.choice([2.05, height - 0.05, rng.uniform(2.0, height)])), height - 0.02)
         door = Opening(along=(start, start + width), up=(0.0, top), window=False)
         holes[side].append(door)
