@@ -333,6 +333,13 @@ def test_sets_repeat_and_resume(furniture: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     generate_homes(tmp_path / "homes", replace(config, count=3), lambda *words: seen.append(words))
     assert first.stat().st_mtime_ns == before and seen == [("homes__train_0_00002_32", 3, 3)]
+    seen.clear()
+    generate_homes(tmp_path / "other", replace(config, count=1, points=1))
+    generate_homes(
+        tmp_path / "other", replace(config, count=1, points=1, view_px=32), lambda *words: seen.append(words)
+    )
+    assert len(seen) == 1  # other pictures are made anew
+    assert read_map(tmp_path / "other", list_maps(tmp_path / "other")[0])[0].views.rgb.shape[1:] == (32, 32, 3)
     panorama = read_map(tmp_path / "homes", names[0])[0]
     assert np.isfinite(panorama.distance_m[~panorama.sky]).all() and 20 < panorama.rgb.mean() < 235
     assert len(MapSet(tmp_path / "homes", split="train")) >= 3

@@ -15,6 +15,9 @@ from onescene.cli.options import Out
 group = typer.Typer(help="Make data with depth.", no_args_is_help=True)
 Height = Annotated[int, typer.Option(help="Height of the panoramas [pixels].")]
 _SHOWN_SKIPPED = 10
+Views = Annotated[int, typer.Option(help="Displaced perspective views per panorama.")]
+ViewPx = Annotated[int, typer.Option(help="Side of such a view [pixels].")]
+Workers = Annotated[int, typer.Option(help="Processes.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -30,10 +33,10 @@ def maps(
     split: Annotated[str, typer.Option(help="train, validation or heldout; split by map family.")] = "train",
     height: Height = 192,
     points: Annotated[int, typer.Option(help="Panoramas per map at most.")] = 26,
-    views: Annotated[int, typer.Option(help="Displaced perspective views per panorama.")] = 0,
-    view_px: Annotated[int, typer.Option(help="Side of such a view [pixels].")] = 192,
+    views: Views = 0,
+    view_px: ViewPx = 192,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    workers: Workers = 2,
 ) -> int:
     """Ray-trace Quake-format maps to panoramas with distance."""
     from onescene.data.maps.generate import MapsConfig, generate_dataset
@@ -84,10 +87,10 @@ def homes(
     split: Annotated[str, typer.Option(help="train, validation or heldout; whose furniture.")] = "train",
     height: Height = 192,
     points: Annotated[int, typer.Option(help="Panoramas per home at most.")] = 8,
-    views: Annotated[int, typer.Option(help="Displaced perspective views per panorama.")] = 0,
-    view_px: Annotated[int, typer.Option(help="Side of such a view [pixels].")] = 192,
+    views: Views = 0,
+    view_px: ViewPx = 192,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    workers: Workers = 2,
 ) -> int:
     """Furnish homes with models of real furniture, light them and ray-trace them, in the same files as the maps."""
     from onescene.data.homes.generate import HomesConfig, generate_homes
@@ -117,7 +120,6 @@ def sheet(
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
 ) -> int:
     """Draw a few panoramas of a folder, each beside its distance: look at data before you train on it."""
-    import numpy as np
     import torch
 
     from onescene.data.panoramas import pictures, spread_panoramas
@@ -128,10 +130,10 @@ def sheet(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"--out must end in .png or .jpg, got {out}")
     found = spread_panoramas(folder, count, split)
-    colours = list(pictures(np.stack([p.rgb for p in found])))
-    distances = [colour_distance(torch.from_numpy(p.distance_m)) for p in found]
+    shown = []
+    for p in found:
+        shown += [pictures(p.rgb[None])[0], colour_distance(torch.from_numpy(p.distance_m))]
     titles = [title for p in found for title in (p.map_name, "distance")]
-    shown = [picture for pair in zip(colours, distances, strict=True) for picture in pair]
     with atomic_path(out) as path:
         image_row(shown, titles, width_in=14, columns=4).savefig(path, dpi=110)
     typer.echo(f"{out}: {len(found)} panoramas")

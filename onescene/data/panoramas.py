@@ -11,6 +11,7 @@ A folder holds one `<game>__<map>.npz` per map and an `index.json`. Each file ha
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -222,12 +223,7 @@ def spread_panoramas(folder: str | Path, count: int, split: str | None = None) -
     names = list_maps(folder, split)
     if not names:
         raise FileNotFoundError(f"folder must hold packed maps of the split {split}, found none in {folder}")
-    step = max(1, len(names) // count)
-    out: list[PackedPanorama] = []
-    for place in range(count):
-        found = [read_map(folder, name) for name in names[::step][: count - len(out)]]
-        taken = [panoramas[place] for panoramas in found if place < len(panoramas)]
-        if not taken:
-            break
-        out += taken
-    return out
+    chosen = names[:: max(1, len(names) // count)][:count]
+    rounds = itertools.zip_longest(*(read_map(folder, name) for name in chosen))
+    found = (panorama for once in rounds for panorama in once if panorama is not None)
+    return list(itertools.islice(found, count))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from onescene.data.homes.library import SMALL_M, Piece
-from onescene.data.homes.shell import SIDES, Opening, Room
+from onescene.data.homes.shell import SIDES, Room, before_opening
+from onescene.data.maps.raytrace import yaw_rotation
 
 TRIES = 24
 DOOR_SPACE_M = 0.7
@@ -59,6 +59,11 @@ class Placed:
     piece: Piece
     at_m: np.ndarray
     angle: float
+
+
+def on_floor(angle: float) -> np.ndarray:
+    """Turns x and z of a piece to x and z of the home [2, 2]."""
+    return yaw_rotation(angle)[::2, ::2]
 
 
 def role_of(piece: Piece) -> str:
@@ -135,11 +140,6 @@ def arrange(room: Room, theme: str, pieces: list[Piece], rng: np.random.Generato
     return placed + _hang(room, groups.get("hung", []), rng)
 
 
-def _before(middle: float, half: float, openings: Iterable[Opening]) -> bool:
-    """Whether something on a wall is before one of its holes."""
-    return any(middle + half > o.along[0] and middle - half < o.along[1] for o in openings)
-
-
 def _at_wall(floor: _Floor, choice: list[Piece], rng: np.random.Generator) -> list[Placed]:
     if not choice:
         return []
@@ -155,7 +155,7 @@ def _at_wall(floor: _Floor, choice: list[Piece], rng: np.random.Generator) -> li
         gap = rng.uniform(0.0, 0.06)
         centre[axis] = high[axis] - gap if greater else low[axis] + gap
         windows = [o for o in floor.room.openings.get(side, ()) if o.window and o.up[0] < piece.size_m[1] - 0.2]
-        if _before(centre[1 - axis], half[1 - axis], windows):
+        if before_opening(centre[1 - axis], half[1 - axis], windows):
             continue
         if floor.free(centre - half, centre + half):
             floor.take(centre - half, centre + half)
@@ -187,7 +187,7 @@ def _table_set(floor: _Floor, groups: dict[str, list[Piece]], rng: np.random.Gen
         return found
     table, chair = found[0], chairs[rng.integers(len(chairs))]
     width, _, depth = table.piece.size_m
-    turn = np.array([[np.cos(table.angle), np.sin(table.angle)], [-np.sin(table.angle), np.cos(table.angle)]])
+    turn = on_floor(table.angle)
     out = list(found)
     for facing in (0.0, np.pi, np.pi / 2, -np.pi / 2):
         reach, side = (depth, width) if facing in (0.0, np.pi) else (width, depth)
@@ -227,8 +227,7 @@ def _on_top(placed: list[Placed], small: list[Piece], rng: np.random.Generator) 
             if any(np.linalg.norm(local - spot) < reach + other for spot, other in spots):
                 continue
             spots.append((local, reach))
-            c, s = np.cos(below.angle), np.sin(below.angle)
-            x, z = c * local[0] + s * local[1], -s * local[0] + c * local[1]
+            x, z = on_floor(below.angle) @ local
             at = below.at_m + np.array([x, -below.piece.top_m, z])
             out.append(Placed(piece=piece, at_m=at, angle=float(rng.uniform(-np.pi, np.pi))))
     return out
@@ -247,7 +246,7 @@ def _hang(room: Room, hung: list[Piece], rng: np.random.Generator) -> list[Place
             continue
         centre = rng.uniform(low, high)
         centre[axis] = high[axis] if greater else low[axis]
-        if _before(centre[1 - axis], half[1 - axis], room.openings.get(side, ())):
+        if before_opening(centre[1 - axis], half[1 - axis], room.openings.get(side, ())):
             continue
         out.append(Placed(piece=piece, at_m=np.array([centre[0], -piece.elevation_m, centre[1]]), angle=TURN[side]))
     return out

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from onescene.data.homes.arrange import Placed
+from onescene.data.homes.arrange import Placed, on_floor
 from onescene.data.homes.home import Home, draw_home
 from onescene.data.homes.library import open_libraries
 from onescene.data.homes.looks import read_textures
-from onescene.data.homes.shell import Room
 from onescene.data.maps.generate import PlacesConfig, render_place
 from onescene.data.maps.points import PROBES, farthest_points, sphere_directions
 from onescene.data.maps.raytrace import cast
 from onescene.data.maps.world import TracedWorld
-from onescene.data.panoramas import check_out_dir, write_arrays, write_index
+from onescene.data.packing import Progress, pack
+from onescene.data.panoramas import check_out_dir, write_arrays
 from onescene.data.splits import Split
 
 EYES_M = (0.9, 1.8)
@@ -50,13 +47,15 @@ class HomesConfig(PlacesConfig):
         super().__post_init__()
         self._at_least(count=1, points=1)
 
+    def parameters(self) -> dict:
+        """What each home's pictures depend on, wherever its sources lie and however many others there are."""
+        return {k: v for k, v in super().parameters().items() if k not in ("furniture", "textures", "count")}
+
 
 def _inside(point: np.ndarray, placed: list[Placed]) -> bool:
     """Whether a point lies in or right above the box around a piece."""
     for item in placed:
-        c, s = np.cos(item.angle), np.sin(item.angle)
-        x, z = point[[0, 2]] - item.at_m[[0, 2]]
-        local = np.abs([c * x - s * z, s * x + c * z])
+        local = np.abs(on_floor(item.angle).T @ (point - item.at_m)[[0, 2]])
         width, height, depth = item.piece.size_m
         if (local < np.array([width, depth]) / 2 + 0.05).all() and -point[1] < -item.at_m[1] + height + 0.2:
             return True
@@ -74,7 +73,7 @@ def home_points(home: Home, count: int, rng: np.random.Generator) -> np.ndarray:
     found = []
     for _ in range(count * CANDIDATES):
         k = 0 if len(home.rooms) == 1 or rng.random() > NEIGHBOUR_SHARE else int(rng.integers(1, len(home.rooms)))
-        room: Room = home.rooms[k]
+        room = home.rooms[k]
         low, high = np.array(room.low) + CLEARANCE_M, np.array(room.high) - CLEARANCE_M
         x, z = rng.uniform(low, high)
         point = np.array([x, -min(rng.uniform(*EYES_M), room.height - CLEARANCE_M), z])
@@ -108,17 +107,15 @@ def home_name(number: int, config: HomesConfig) -> str:
     return f"homes__{config.split}_{config.seed}_{number:05d}_{config.hw[0]}"
 
 
-def _render_to_file(number: int, out: str, config: HomesConfig) -> int:
+def _render_to_file(number: int, out: str, config: HomesConfig) -> dict:
     arrays = render_home(number, config)
     if arrays:
         write_arrays(Path(out) / f"{home_name(number, config)}.npz", arrays)
-    return len(arrays.get("rgb", ()))
+    return {"panoramas": len(arrays.get("rgb", ()))}
 
 
-def generate_homes(
-    out_dir: str | Path, config: HomesConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict:
-    """Renders homes into a folder of packed panoramas; a home that is there is kept.
+def generate_homes(out_dir: str | Path, config: HomesConfig, progress: Progress | None = None) -> dict:
+    """Renders homes into a folder of packed panoramas; a home that is there with the same parameters is kept.
 
     Args:
         out_dir: Folder to write to.
@@ -133,33 +130,13 @@ def generate_homes(
         ValueError: there is no furniture of the split; or ``out_dir`` is a file.
     """
     out = check_out_dir(out_dir)
-    _stock(config.furniture, config.textures, config.split)
-    out.mkdir(parents=True, exist_ok=True)
-    todo = [n for n in range(config.count) if not (out / f"{home_name(n, config)}.npz").is_file()]
-    done = config.count - len(todo)
-
-    def count_up(number: int) -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(home_name(number, config), done, config.count)
-
-    if config.workers == 1 or len(todo) < 2:
-        for number in todo:
-            _render_to_file(number, str(out), config)
-            count_up(number)
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
-            futures = {pool.submit(_render_to_file, n, str(out), config): n for n in todo}
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    count_up(futures[future])
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    kept = {k: v for k, v in asdict(config).items() if k not in ("workers", "furniture", "textures")}
-    index = {"maps": {p.stem: {} for p in sorted(out.glob("homes__*.npz"))}, "parameters": kept}
-    write_index(out, index)
-    return index
+    pieces, textures = _stock(config.furniture, config.textures, config.split)
+    stock = {
+        "pieces": len(pieces),
+        "surfaces": sum(map(len, textures.by_role.values())),
+        "pictures": len(textures.pictures),
+    }
+    tasks = {home_name(n, config): (n, str(out), config) for n in range(config.count)}
+    sources = {"libraries": sorted({piece.library.name for piece in pieces})}
+    parameters = config.parameters() | stock
+    return pack(out, tasks, _render_to_file, parameters, config.split, sources, config.workers, progress)

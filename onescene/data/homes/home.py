@@ -12,7 +12,8 @@ from onescene.data.homes.light import GAMMA, AreaLight, Lighting, Sun, Surfaces,
 from onescene.data.homes.looks import Look, Textures, drawn, paint, pick_look
 from onescene.data.homes.models import cut_long, load_model
 from onescene.data.homes.plan import draw_rooms
-from onescene.data.homes.shell import SIDES, WALL_M, Panels, Room, add_room, wall_frame
+from onescene.data.homes.shell import SIDES, WALL_M, Panels, Room, add_room, before_opening, wall_frame
+from onescene.data.maps.raytrace import yaw_rotation
 from onescene.data.maps.shading import CUTOUT, SOLID, VERTEX_LIT
 from onescene.data.maps.sky import Sky
 from onescene.data.maps.textures import build_atlas
@@ -125,8 +126,7 @@ def _picture(
     start = float(corner @ along)
     length = room.high[1 - SIDES[side][0]] - start
     middle, level = start + rng.uniform(0.15, 0.85) * length, rng.uniform(1.4, 1.7)
-    holes = room.openings.get(side, ())
-    if width > length * 0.5 or any(middle + width / 2 > o.along[0] and middle - width / 2 < o.along[1] for o in holes):
+    if width > length * 0.5 or before_opening(middle, width / 2, room.openings.get(side, ())):
         return
     looks[f"picture{name}"] = Look(image=image)
     looks[f"rim{name}"] = Look(image=drawn(rng, paint(rng, 0.1, 0.9), 0.05), repeat_m=0.5)
@@ -186,11 +186,13 @@ def _outside(
         panels.box(low, high, f"house{i}", cell=2.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Mesh:
-    """Triangles of walls, then of furniture: corners [t, 3, 3], texture coordinates, image and place outdoors [t]."""
+    """Triangles of walls, then of furniture: what `Surfaces` says of them, texture coordinates [t, 3, 2] and images."""
 
     corners: np.ndarray
+    normal: np.ndarray
+    area: np.ndarray
     uv: np.ndarray
     look: np.ndarray
     outdoors: np.ndarray
@@ -210,17 +212,24 @@ def _gather(panels: Panels, looks: dict[str, Look], placed: list[Placed]) -> tup
         model = load_model(item.piece)
         if model is None:
             continue
-        c, s = np.cos(item.angle), np.sin(item.angle)
-        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-        parts.append(cut_long(model.corners_m @ turn.T + item.at_m, model.uv, model.material + len(images)))
+        corners = model.corners_m @ yaw_rotation(item.angle).T + item.at_m
+        parts.append(cut_long(corners, model.uv, model.material + len(images)))
         images += model.images
     corners, uv, look = (np.concatenate(values) for values in zip(*parts, strict=True))
     outdoors = np.zeros(len(look), bool)
     outdoors[: sum(counts)] = np.repeat([m.startswith(OUTDOORS) for m in panels.material], counts)
-    keep = (
-        np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) > 2 * SLIVER_M2
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1) / 2
+    keep = area > SLIVER_M2
+    mesh = _Mesh(
+        corners=corners[keep],
+        normal=cross[keep] / (2 * area[keep, None]),
+        area=area[keep],
+        uv=uv[keep],
+        look=look[keep],
+        outdoors=outdoors[keep],
+        walls=int(keep[: sum(counts)].sum()),
     )
-    mesh = _Mesh(corners[keep], uv[keep], look[keep], outdoors[keep], int(keep[: sum(counts)].sum()))
     return mesh, images
 
 
@@ -234,38 +243,38 @@ def _traced(
 ) -> TracedWorld:
     """All triangles with their light, ready for ray tracing."""
     mesh, images = _gather(panels, looks, placed)
-    cross = np.cross(mesh.corners[:, 1] - mesh.corners[:, 0], mesh.corners[:, 2] - mesh.corners[:, 0])
-    area = np.linalg.norm(cross, axis=1) / 2
-    normal = cross / (2 * area[:, None])
     few = [image[:: max(1, image.shape[0] // FEW_PX), :: max(1, image.shape[1] // FEW_PX)] for image in images]
     mean = np.array([image[..., :3].reshape(-1, 3).mean(0) for image in few]) / 255
     clear = np.array([(image[..., 3] < 128).mean() > CLEAR for image in few])
     shines = np.pad([look.shines for look in looks.values()], (0, len(images) - len(looks)))
     surfaces = Surfaces(
         corners=mesh.corners,
-        normal=normal,
-        area=area,
+        normal=mesh.normal,
+        area=mesh.area,
         albedo=mean[mesh.look] ** GAMMA,
         outdoors=mesh.outdoors,
         walls=mesh.walls,
     )
     atlas = build_atlas(images)
-    return TracedWorld(
+    light = np.zeros_like(mesh.corners)  # found by rays in the world itself, so filled in at the end
+    world = TracedWorld(
         name=name,
         corners_m=mesh.corners.astype(np.float32),
-        normal=np.ascontiguousarray(normal, dtype=np.float32),
+        normal=np.ascontiguousarray(mesh.normal, dtype=np.float32),
         kind=np.where(clear[mesh.look], CUTOUT, SOLID),
         two_sided=np.ones(len(mesh.look), bool),
         uv=np.ascontiguousarray(mesh.uv),
         texture=mesh.look,
         glow=np.where(shines[mesh.look], mesh.look, -1),
-        density=uv_density(mesh.uv, area, atlas.size[mesh.look, 0]),
+        density=uv_density(mesh.uv, mesh.area, atlas.size[mesh.look, 0]),
         light=TriangleLight(
             page=np.full(len(mesh.look), VERTEX_LIT),
             uv=np.zeros((len(mesh.look), 3, 2)),
-            colour=light_at_corners(surfaces, lighting, rng) * STORED_LIGHT,
+            colour=light,
             lightmaps=np.zeros((1, 2, 2, 3), np.uint8),
         ),
         atlas=atlas,
         sky=Sky(sides={}),
     )
+    light[:] = light_at_corners(world.scene, surfaces, lighting, rng) * STORED_LIGHT
+    return world

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from embreex import rtcore_scene
-from embreex.mesh_construction import TriangleMesh
 
 LIFT_M = 2e-3  # rays start this far off their surface
 GATHER = 24  # rays per corner for light from other surfaces
@@ -99,17 +98,21 @@ class Surfaces:
     walls: int
 
 
+def _run(scene: rtcore_scene.EmbreeScene, origins: np.ndarray, directions: np.ndarray, query: str) -> np.ndarray:
+    """Answers of a ray query [n], a part of the rays at a time."""
+    out = np.empty(len(origins))
+    for i in range(0, len(origins), PART):
+        part = slice(i, i + PART)
+        way = np.ascontiguousarray(directions[part], dtype=np.float32)
+        out[part] = scene.run(np.ascontiguousarray(origins[part], dtype=np.float32), way, query=query)
+    return out
+
+
 def blocked(
     scene: rtcore_scene.EmbreeScene, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray
 ) -> np.ndarray:
     """Whether something lies nearer than ``reach`` [n] [m] along unit directions [n, 3]."""
-    out = np.zeros(len(origins), bool)
-    for i in range(0, len(origins), PART):
-        part = slice(i, i + PART)
-        way = np.ascontiguousarray(directions[part], dtype=np.float32)
-        start = np.ascontiguousarray(origins[part], dtype=np.float32)
-        out[part] = scene.run(start, way, query="DISTANCE") < reach[part]
-    return out
+    return _run(scene, origins, directions, "DISTANCE") < reach
 
 
 def open_side(
@@ -210,12 +213,7 @@ def _cast(
     way = rng.normal(size=normals.shape)
     way = normals + way / np.linalg.norm(way, axis=1, keepdims=True)
     way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6)
-    out = np.empty(len(points))
-    for i in range(0, len(points), PART):
-        part = slice(i, i + PART)
-        start = (points[part] + normals[part] * LIFT_M).astype(np.float32)
-        out[part] = scene.run(start, way[part].astype(np.float32), query=query)
-    return out
+    return _run(scene, points + normals * LIFT_M, way, query)
 
 
 def smoothed(corner: np.ndarray, light: np.ndarray) -> np.ndarray:
@@ -226,14 +224,14 @@ def smoothed(corner: np.ndarray, light: np.ndarray) -> np.ndarray:
     return np.stack(sums, 1) / np.maximum(count, 1)[:, None]
 
 
-def light_at_corners(surfaces: Surfaces, lighting: Lighting, rng: np.random.Generator) -> np.ndarray:
+def light_at_corners(
+    scene: rtcore_scene.EmbreeScene, surfaces: Surfaces, lighting: Lighting, rng: np.random.Generator
+) -> np.ndarray:
     """Light at the corners of all triangles [t, 3, 3], for the eye: 1 shows a texture as it is stored.
 
-    Its mean on walls, floors and ceilings is brought to USUAL_LIGHT.
+    Its mean on walls, floors and ceilings is brought to USUAL_LIGHT. ``scene`` holds the triangles of ``surfaces``.
     """
     corners, walls = surfaces.corners, surfaces.walls
-    scene = rtcore_scene.EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(corners, dtype=np.float32))
     smooth = _corner_normals(corners, surfaces.normal, walls)
     fine = np.repeat(np.arange(len(corners)) < walls, 3)[:, None]
     places = corners.reshape(-1, 3) / np.where(fine, SAME_M, SAME_PIECE_M)

@@ -7,6 +7,7 @@ kept at corners.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,6 +123,11 @@ def _cuts(length: float, edges: list[float], cell: float) -> np.ndarray:
     marks = np.unique(np.clip([0.0, length, *edges], 0.0, length))
     parts = [np.linspace(a, b, max(1, int(np.ceil((b - a) / cell))) + 1) for a, b in itertools.pairwise(marks)]
     return np.unique(np.concatenate(parts).round(6))
+
+
+def before_opening(middle: float, half: float, openings: Iterable[Opening]) -> bool:
+    """Whether what hangs on a wall or stands at it, so far along and half as wide, is before one of its holes."""
+    return any(middle + half > o.along[0] and middle - half < o.along[1] for o in openings)
 
 
 def wall_frame(room: Room, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +18,8 @@ from onescene.data.maps.pk3 import PackFiles, open_games
 from onescene.data.maps.points import camera_points, is_clear
 from onescene.data.maps.raytrace import TracedPanorama, cast, trace_panorama, trace_view, yaw_rotation
 from onescene.data.maps.world import TracedWorld, load_map
-from onescene.data.panoramas import INDEX_NAME, check_out_dir, encode_distance, write_arrays, write_index
+from onescene.data.packing import Progress, pack
+from onescene.data.panoramas import check_out_dir, encode_distance, write_arrays
 from onescene.data.splits import Split, check_split, maps_of
 
 VERSION = 2  # grows when the same parameters would give other pictures
@@ -28,7 +27,6 @@ MIN_BRIGHTNESS = 0.12  # mean of what is not sky; darker panoramas teach nothing
 VIEW_CLEARANCE_M = 0.2
 VIEW_TRIES = 24
 
-Progress = Callable[[str, int, int], None]
 IsClear = Callable[[TracedWorld, np.ndarray, float], np.ndarray]
 
 
@@ -64,6 +62,11 @@ class PlacesConfig:
         if not 10 < self.view_fov_deg < 170:
             raise ValueError(f"view_fov_deg must lie in (10, 170), got {self.view_fov_deg}")
 
+    def parameters(self) -> dict:
+        """What the pictures depend on, as it is stored beside them."""
+        values = {k: v for k, v in asdict(self).items() if k not in ("workers", "split")}
+        return json.loads(json.dumps({"version": VERSION, **values}))
+
     def _at_least(self, **least: int) -> None:
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -83,11 +86,6 @@ class MapsConfig(PlacesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least(points_per_map=1)
-
-    def parameters(self) -> dict:
-        """What the pictures depend on, as it is stored beside them."""
-        values = {k: v for k, v in asdict(self).items() if k not in ("workers", "split")}
-        return json.loads(json.dumps({"version": VERSION, **values}))
 
 
 def _views(
@@ -197,47 +195,6 @@ def key_of(game: str, name: str) -> str:
     return f"{game}__{name.replace('/', '.')}"
 
 
-def _open_index(out: Path, games: dict[str, PackFiles], config: MapsConfig) -> dict:
-    """The index to continue: what was made with the same parameters is kept, the rest is made anew."""
-    index = {"parameters": config.parameters(), "split": config.split, "maps": {}}
-    path = out / INDEX_NAME
-    if path.is_file():
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            old = {}
-        if old.get("parameters") == index["parameters"]:
-            kept = old.get("maps", {})
-            index["maps"] = {k: e for k, e in kept.items() if not e["panoramas"] or (out / f"{k}.npz").is_file()}
-    index["sources"] = {game: [p.name for p in packs.paths] for game, packs in games.items()}
-    return index
-
-
-def _rendered(tasks: list[tuple], workers: int) -> Iterator[tuple[tuple, dict]]:
-    """Tasks with their results as they come; one worker is this process itself.
-
-    Few tasks are under way at a time, so that an interruption ends soon.
-    """
-    if workers == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, _render_to_file(*task)
-        return
-    waiting: dict[Future, tuple] = {}
-    queue = list(tasks)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=min(workers, len(tasks)), mp_context=context)
-    try:
-        while queue or waiting:
-            while queue and len(waiting) < workers + 1:
-                task = queue.pop(0)
-                waiting[pool.submit(_render_to_file, *task)] = task
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield waiting.pop(future), future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def generate_dataset(
     packs_dir: str | Path, out_dir: str | Path, config: MapsConfig, progress: Progress | None = None
 ) -> dict:
@@ -265,16 +222,6 @@ def generate_dataset(
     if not todo:
         raise ValueError(f"packs_dir must hold maps of the split {config.split}, found none in {packs_dir}")
     order = np.random.default_rng(config.seed).permutation(len(todo))
-    out.mkdir(parents=True, exist_ok=True)
-    index = _open_index(out, games, config)
-    write_index(out, index)
-    keys = {(game, name): key_of(game, name) for game, name in todo}
-    tasks = [(str(packs_dir), *todo[i], str(out), config) for i in order if keys[todo[i]] not in index["maps"]]
-    done = len(todo) - len(tasks)
-    for task, entry in _rendered(tasks, config.workers):
-        index["maps"][keys[task[1:3]]] = entry
-        write_index(out, index)
-        done += 1
-        if progress is not None:
-            progress(keys[task[1:3]], done, len(todo))
-    return index
+    tasks = {key_of(*todo[i]): (str(packs_dir), *todo[i], str(out), config) for i in order}
+    sources = {game: [p.name for p in packs.paths] for game, packs in games.items()}
+    return pack(out, tasks, _render_to_file, config.parameters(), config.split, sources, config.workers, progress)
