@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.geometry.cubemap import face_cameras
+from onescene.geometry.windows import greatest_around, least_around
 from onescene.models.scaffold.lift import owned_pixels
 from onescene.splatting import render
 from onescene.types import SH_C0, Gaussians
@@ -88,7 +89,5 @@ def colour_limits(
 def near_edge(values: Float[Tensor, "6 face face"], step: float) -> Bool[Tensor, "6 face face"]:
     """Pixels with a step of at least ``step`` within ``EDGE_REACH_PX`` of them."""
     reach = EDGE_REACH_PX
-    padded = F.pad(values[:, None], (reach,) * 4, mode="replicate")
-    highest = F.max_pool2d(padded, 2 * reach + 1, stride=1)
-    lowest = -F.max_pool2d(-padded, 2 * reach + 1, stride=1)
-    return (highest - lowest >= step)[:, 0]
+    padded = F.pad(values, (reach,) * 4, mode="replicate")
+    return greatest_around(padded, reach) - least_around(padded, reach) >= step

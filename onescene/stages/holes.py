@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.geometry.perspective import unproject
+from onescene.geometry.windows import greatest_around
 from onescene.splatting import Backend, render
 from onescene.types import SH_C0, Cameras, Gaussians
 
@@ -30,7 +31,8 @@ def hole_mask(alpha: Float[Tensor, "h w"], config: HolesConfig = HolesConfig()) 
     """Pixels to lift: those hardly covered, and a rim of half covered ones around them."""
     hole = alpha < config.alpha_threshold
     if config.grow_px > 0:
-        grown = F.max_pool2d(hole.to(alpha)[None, None], 2 * config.grow_px + 1, 1, config.grow_px)[0, 0] > 0
+        around = F.pad(hole.to(alpha), (config.grow_px,) * 4)
+        grown = greatest_around(around, config.grow_px) > 0
         hole = hole | (grown & (alpha < config.solid_alpha))
     return hole
 

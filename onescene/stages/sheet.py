@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.equirect import pad_panorama
+from onescene.geometry.windows import greatest_around
 from onescene.models.scaffold.lift import LiftConfig, lift_faces
 from onescene.stages.scaffold import face_distance_from_panorama
 from onescene.types import Gaussians
@@ -47,7 +48,7 @@ def backing_sheet(
     """
     side = max(8, faces.shape[-1] // config.coarser)
     reach = max(1, round(distance.shape[0] * fov_deg / 180 / side))  # one of its pixels, in the panorama's
-    far = F.max_pool2d(pad_panorama(distance[None], reach), 2 * reach + 1, stride=1)[0] * config.behind
+    far = greatest_around(pad_panorama(distance[None], reach), reach)[0] * config.behind
     small = F.interpolate(faces, size=(side, side), mode="area")
     on_faces = face_distance_from_panorama(far, side, fov_deg, config.lift.edge_ratio)
     return lift_faces(small, on_faces, torch.zeros_like(on_faces, dtype=torch.bool), fov_deg, config.lift)

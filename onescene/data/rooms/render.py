@@ -12,6 +12,7 @@ from torch import Tensor
 from onescene.data.rooms.raycast import trace
 from onescene.data.rooms.room import Room
 from onescene.geometry.equirect import check_panorama_hw, directions_from_lonlat, directions_from_panorama, pad_panorama
+from onescene.geometry.windows import greatest_around, least_around
 from onescene.types import Cameras
 
 
@@ -57,11 +58,8 @@ def away_from_edges(
     """
     _, number = region.unique(return_inverse=True)  # small numbers, exact as floats
     x = number.double().reshape(-1, *region.shape[-2:])
-    r = radius_px
-    x = pad_panorama(x, r) if panorama else F.pad(x[:, None], (r, r, r, r), mode="replicate")[:, 0]
-    high = F.max_pool2d(x[:, None], 2 * r + 1, stride=1)
-    low = -F.max_pool2d(-x[:, None], 2 * r + 1, stride=1)
-    return (high == low)[:, 0].reshape(region.shape)
+    padded = pad_panorama(x, radius_px) if panorama else F.pad(x, (radius_px,) * 4, mode="replicate")
+    return (greatest_around(padded, radius_px) == least_around(padded, radius_px)).reshape(region.shape)
 
 
 def _check_supersample(supersample: int) -> None:

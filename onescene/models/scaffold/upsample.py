@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.equirect import pad_panorama
+from onescene.geometry.windows import greatest_around, least_around
 
 
 def resize_panorama(panorama: Float[Tensor, "c h w"], hw: tuple[int, int]) -> Float[Tensor, "c h2 w2"]:
@@ -83,7 +84,7 @@ def sharpen_edges(
 
     def window(x: Tensor, reach: int) -> tuple[Tensor, Tensor]:
         padded = pad_panorama(x, reach)
-        return F.max_pool2d(padded, 2 * reach + 1, stride=1), -F.max_pool2d(-padded, 2 * reach + 1, stride=1)
+        return greatest_around(padded, reach), least_around(padded, reach)
 
     x = log_distance[None]
     for _ in range(iterations):
