@@ -37,7 +37,7 @@ from onescene.training.novel_views import (
 )
 from onescene.training.view_batches import ChunkDraw, draw_chunk, draw_chunks, encode_chunk
 from onescene.training.view_check import CheckConfig, remake
-from onescene.training.view_losses import PartDistance, chunk_errors, noised, one_step_errors
+from onescene.training.view_losses import EVEN, PartDistance, chunk_errors, noised, one_step_errors
 
 PX = 32
 DRAW = ChunkDraw(targets=2, clean=2)
@@ -241,6 +241,8 @@ def test_one_step_begins_at_the_renders_and_is_what_the_sampler_makes(method):
     assert_close(error(), off, atol=1e-3, rtol=0)
     whole = PartDistance(lambda a, b: (a - b).square().mean((1, 2, 3)), 0.5, 1000)
     assert_close(error(whole), off + 0.5 * (made - drawn.true).square().mean())
+    squared = one_step_errors(models.denoiser, [chunk], drawn.true[None], models, 1.0, None, [generator()], "squared")
+    assert_close(squared[0], (made - drawn.true).square().mean() / EVEN, atol=1e-3, rtol=0)
     part = PartDistance(lambda a, b: torch.full((len(a),), a.shape[-1] * (a != b).any()), 1.0, 8)
     assert float(error(part) - off) == pytest.approx(8, abs=1e-3)
     torch.nn.init.zeros_(models.denoiser.out[2].weight)

@@ -30,7 +30,7 @@ class PairConfig:
     """How scenes are made."""
 
     px: int = 256  # side of all pictures [pixels]
-    scaffold: scaffold.ScaffoldConfig = field(default_factory=lambda: scaffold.ScaffoldConfig(turns=1, mirror=False))
+    scaffold: scaffold.ScaffoldConfig = field(default_factory=scaffold.ScaffoldConfig)  # as the main job has it
 
 
 def open_posed(folders: list[str], split: str | None, rooms: int, seed: int) -> PosedSet:

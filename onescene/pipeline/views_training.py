@@ -89,6 +89,7 @@ class ViewParams(BaseModel):
     precision: Literal["float32", "bfloat16"]
     start_sigma: float
     perceptual: Perceptual
+    colour_error: Literal["absolute", "squared"]
     perceptual_weight: float
     perceptual_px: int
     seed: int

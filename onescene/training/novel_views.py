@@ -6,7 +6,7 @@ scene -> chunk: renders, clean views, targets -> latents -> noise of one level o
 With ``start_sigma`` it learns to make a view in one step instead, as Difix3D+ does (Wu et al., CVPR 2025):
 
     targets begin at the renders, which the network is told are pictures with noise of that level
-    -> network -> latents without it -> pictures -> absolute error and perceptual distance to the true views
+    -> network -> latents without it -> pictures -> error of their colours and perceptual distance to the true views
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from onescene.training.perceptual import Perceptual, perceptual_distance
 from onescene.training.processes import mean_over_processes, rank_and_count, shared
 from onescene.training.step_log import StepLog
 from onescene.training.view_batches import ChunkDraw, ChunkSample, Scenes, draw_chunks, encode_chunk
-from onescene.training.view_losses import PartDistance, chunk_errors, one_step_errors
+from onescene.training.view_losses import ColourError, PartDistance, chunk_errors, one_step_errors
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class ViewTrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # of the network's arithmetic
     start_sigma: float = 0.0  # > 0: one step from the renders, at that level; 0: from noise of every level
     perceptual: Perceptual = "auto"  # distance in the loss of that one step
-    perceptual_weight: float = 0.2  # beside the mean absolute error of colours in [0, 1]
+    colour_error: ColourError = "absolute"  # of that one step
+    perceptual_weight: float = 0.2  # beside that error
     perceptual_px: int = 128  # side of the part of a picture, drawn at random, that the distance looks at [pixels]
     seed: int = 0
     draw: ChunkDraw = field(default_factory=ChunkDraw)
@@ -190,8 +191,8 @@ def _add_gradients(
         with _arithmetic(device, config.precision):
             if config.start_sigma:
                 true = torch.stack([sample.true for sample, _ in some]).to(device)
-                generators = [g for _, g in some]
-                errors = one_step_errors(forward, chunks, true, models, config.start_sigma, perceptual, generators)
+                wanted = perceptual, [g for _, g in some], config.colour_error
+                errors = one_step_errors(forward, chunks, true, models, config.start_sigma, *wanted)
             else:
                 errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)
         loss = errors.sum() / len(drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,18 @@ from torch import Tensor, nn
 from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.conditioning import Conditions
 from onescene.models.seva_schedule import TABLE_SIZE, level_below, sigma_table
+
+ColourError = Literal["absolute", "squared"]
+EVEN = 0.1  # error of a colour in [0, 1] that both count alike
+
+
+def colour_errors(made: Tensor, true: Tensor, kind: ColourError) -> Tensor:
+    """Error of every colour: absolute (least for a median, which keeps edges), or squared (for a mean, as PSNR asks).
+
+    The squared one is divided by ``EVEN``, so that weights of other terms mean about the same beside either.
+    """
+    error = (made - true).abs()
+    return error if kind == "absolute" else error.square() / EVEN
 
 
 def noised(
@@ -96,6 +109,7 @@ def one_step_errors(
     sigma: float,
     perceptual: PartDistance | None,
     generators: list[torch.Generator],
+    colour_error: ColourError = "absolute",
 ) -> Float[Tensor, " b"]:
     """How far each chunk's targets, made in one step from the renders, are from the true pictures.
 
@@ -105,8 +119,9 @@ def one_step_errors(
         true: The pictures that should be seen, in [0, 1].
         models: Its auto-encoder turns latents into pictures.
         sigma: Noise level for which the network is to take what is wrong with a render.
-        perceptual: Added to the mean absolute error, if given.
+        perceptual: Added to the mean error of the colours, if given.
         generators: One per chunk, for the parts that it looks at.
+        colour_error: Which error of the colours.
     """
     conditions, index = [c for c, _ in chunks], level_below(sigma)
     begun = [noised(c, c.rendered, index, torch.zeros_like(c.rendered)) for c in conditions]
@@ -114,7 +129,7 @@ def one_step_errors(
     latents = torch.cat([c.rendered for c in conditions]) - sigma_table()[index].to(predicted) * predicted.float()
     with torch.autocast(latents.device.type, enabled=False):  # half precision has fewer shades than a picture
         made = models.autoencoder.decode(latents).unflatten(0, true.shape[:2])
-        errors = (made - true).abs().mean((2, 3, 4))
+        errors = colour_errors(made, true, colour_error).mean((2, 3, 4))
     return (errors if perceptual is None else errors + perceptual(made, true, generators)).mean(1)
 
 
