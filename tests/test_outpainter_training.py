@@ -21,6 +21,7 @@ from onescene.models.loading import imagenet_weights_path
 from onescene.models.outpainter import Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import load_outpainter
 from onescene.pipeline import outpainter_training as runs
+from onescene.training import outpainter
 from onescene.training.outpainter import (
     OutpaintTrainConfig,
     area_weight,
@@ -183,6 +184,22 @@ def test_a_critic_tells_apart_and_is_deceived():
     assert bool(deceit_loss(critic(known)) < deceit_loss(critic(seen)))
     twos = [torch.full((1, 1, 2, 4), 2.0)]
     assert float(critic_loss([-twos[0]], twos)) == 0 and float(critic_loss(twos, [-twos[0]])) == 6
+
+
+def test_a_perceptual_distance_of_views_alone_teaches(monkeypatch):
+    """Without L1 and without ImageNet's weights; the photo, which is true, stands in the views."""
+    monkeypatch.setattr(outpainter, "perceptual_distance", lambda name: FarApart())
+    config = OutpaintTrainConfig(steps=40, batch=2, lr=6e-3, warmup_steps=5, decay_fraction=0.2, layout=0, perceptual=1)
+    logs = list(train_outpainter(state_for(config), source(), config))
+    assert "features" not in logs[0].losses and logs[0].losses["perceptual"] == logs[0].losses["total"] > 0.1
+    assert sum(x.losses["perceptual"] for x in logs[-6:]) < 0.7 * sum(x.losses["perceptual"] for x in logs[:6])
+
+
+class FarApart(torch.nn.Module):
+    """Mean absolute difference of pictures, in place of a perceptual distance."""
+
+    def forward(self, a, b):
+        return (a - b).abs().mean((1, 2, 3))
 
 
 @pytest.mark.parametrize("extra", [{}, {"features": 0.05, "adversarial": 0.05, "critic_from": 2}], ids=["plain", "all"])

@@ -62,6 +62,7 @@ class OutpainterParams(BaseModel):
     circular: bool = True  # whether the network's convolutions continue across the panorama's borders
     cycle: float
     features: float
+    perceptual: float
     adversarial: float
     views: int
     critic_from: int

@@ -1,8 +1,9 @@
 """Training of the outpainter as a generator: one step, one yield; resumes from its state.
 
-Loss outside the photo: L1 of the averaged picture, weighted by the sphere's area; where they have a weight, distance of
-ImageNet features in views cut out of the panorama and, once ``critic_from`` is reached, a critic on those features
-(``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the features know.
+Loss outside the photo: L1 of the averaged picture, weighted by the sphere's area; where they have a weight, in views
+cut out of the panorama, a perceptual distance, the distance of ImageNet features and, once ``critic_from`` is reached,
+a critic on those features (``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the
+features know.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import latitude_channels
 from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+from onescene.training.perceptual import perceptual_distance
 from onescene.training.step_log import StepLog
 from onescene.types import Cameras
 
+TERMS = {"perceptual": "perceptual", "features": "features", "adversarial": "deceit"}  # of views: weight, term
 VIEW_FOV_DEG, VIEW_PX = 75.0, 96  # of the views that features are taken of; the latter a multiple of 32
 
 
@@ -50,8 +53,9 @@ class OutpaintTrainConfig:
     scales: tuple[int, ...] = (1, 4, 16)  # it is averaged over squares of so many pixels
     cycle: float = 0.0  # weight of what the step across +-180 degrees lacks (Look Beyond)
     features: float = 0.0  # of the distance of ImageNet features
+    perceptual: float = 0.0  # of LPIPS, or of what stands for it (``training/perceptual.py``), of views
     adversarial: float = 0.0  # of the critic; 0 = without
-    views: int = 4  # that features and critic are shown of each panorama
+    views: int = 4  # that features, critic and perceptual distance are shown of each panorama
     critic_from: int = 0  # step at which the critic comes in
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
 
@@ -150,20 +154,39 @@ def draw_views(count: int, generator: torch.Generator) -> Cameras:
     return Cameras(world_from_cam=world_from_cam, K=K, hw=(VIEW_PX, VIEW_PX))
 
 
-class Teacher(nn.Module):
-    """Frozen ImageNet features of views that are cut out of panoramas."""
+def cut_views(panoramas: Float[Tensor, "b 3 h w"], views: Sequence[Cameras]) -> Float[Tensor, "n 3 s s"]:
+    """Each panorama's own views, joined, in [0, 1]."""
+    seen = [crop_panorama(panorama, cameras) for panorama, cameras in zip(panoramas, views, strict=True)]
+    return torch.cat(seen).clamp(0, 1)
 
-    def __init__(self) -> None:
+
+class Teacher(nn.Module):
+    """Frozen networks that look at views: those that the weights of a training ask for.
+
+    Raises:
+        FileNotFoundError: the ImageNet weights are missing.
+        ValueError: those of the perceptual distance are.
+    """
+
+    def __init__(self, config: OutpaintTrainConfig) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite0()
-        load_imagenet(self.encoder)
+        self.encoder = None
+        if config.features or config.adversarial:
+            self.encoder = EfficientNetLite0()
+            load_imagenet(self.encoder)
+        self.distance = perceptual_distance("auto") if config.perceptual else None
         self.requires_grad_(False).eval()
 
-    def forward(self, panoramas: Tensor, views: Sequence[Cameras]) -> list[Tensor]:
-        """Some of the encoder's maps of each panorama's own views, joined."""
-        seen = [crop_panorama(panorama, cameras) for panorama, cameras in zip(panoramas, views, strict=True)]
-        taps = self.encoder(torch.cat(seen).clamp(0, 1))
-        return [taps[i].float() for i in TAPS]
+    def look(self, shown: Tensor, true: Tensor, terms: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Some of the encoder's maps of what is shown and of what is true, none without it; adds the distance."""
+        if self.distance is not None:
+            terms["perceptual"] = self.distance(shown, true).float().mean()
+        if self.encoder is None:
+            return [], []
+        with torch.no_grad():
+            known = self.encoder(true)
+        seen = self.encoder(shown)
+        return [seen[i].float() for i in TAPS], [known[i].float() for i in TAPS]
 
 
 def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTrainConfig) -> Iterator[StepLog]:
@@ -172,11 +195,13 @@ def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTr
     Raises:
         ValueError: there is no panorama.
         FileNotFoundError: the ImageNet weights are missing.
+        ValueError: also, those of the perceptual distance are.
     """
     if len(source) == 0:
         raise ValueError("source must hold at least one panorama, got none")
     device = next(state.network.parameters()).device
-    teacher = Teacher().to(device) if config.features or config.adversarial else None
+    looks = config.features or config.adversarial or config.perceptual
+    teacher = Teacher(config).to(device) if looks else None
     return _steps(state, source, config, teacher)
 
 
@@ -225,17 +250,12 @@ def _step(
         terms["cycle"] = cycle_distance(predicted, batch.true, batch.mask)
         total = total + config.cycle * terms["cycle"]
     if teacher is not None:
-        shown = torch.where(batch.mask > 0, batch.true, predicted)
+        shown = cut_views(torch.where(batch.mask > 0, batch.true, predicted), views)
+        true = cut_views(batch.true, views)
         with half:
-            seen = teacher(shown, views)
-            with torch.no_grad():
-                known = teacher(batch.true, views)
-        terms["features"] = feature_distance(seen, known)
-        total = total + config.features * terms["features"]
-        if config.adversarial and state.step >= config.critic_from:
-            terms["critic"] = _critic_step(state, [x.detach() for x in seen], known)
-            terms["deceit"] = deceit_loss(state.critic(seen))
-            total = total + config.adversarial * terms["deceit"]
+            seen, known = teacher.look(shown, true, terms)
+        terms |= _of_features(state, seen, known, config)
+        total = total + sum(getattr(config, w) * terms[name] for w, name in TERMS.items() if name in terms)
     state.optimiser.zero_grad(set_to_none=True)
     total.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
@@ -243,6 +263,17 @@ def _step(
     with torch.no_grad():
         terms["draft"] = layout_distance(batch.draft, batch.true, batch.mask, config.scales)
     return terms | {"total": total}
+
+
+def _of_features(
+    state: OutpaintState, seen: list[Tensor], known: list[Tensor], config: OutpaintTrainConfig
+) -> dict[str, Tensor]:
+    """The terms of features, if there are any; the critic makes its own step."""
+    terms = {"features": feature_distance(seen, known)} if seen else {}
+    if config.adversarial and state.step >= config.critic_from:
+        terms["critic"] = _critic_step(state, [x.detach() for x in seen], known)
+        terms["deceit"] = deceit_loss(state.critic(seen))
+    return terms
 
 
 def _critic_step(state: OutpaintState, seen: list[Tensor], known: list[Tensor]) -> Tensor:
