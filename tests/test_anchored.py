@@ -12,17 +12,20 @@ from torch.testing import assert_close
 from onescene.geometry.equirect import directions_from_panorama
 from onescene.geometry.perspective import PlacedPhoto, crop_panorama, place_photo
 from onescene.metrics import psnr, wrap_seams
+from onescene.models.outpainter import Outpainter, OutpainterConfig
 from onescene.plots.view_order import outline_xy, view_order_figure
 from onescene.stages import panorama as panorama_stage
 from onescene.stages.anchored.captions import QUESTIONS, Prompts, describe
 from onescene.stages.anchored.config import HEURISTICS, AnchoredConfig
-from onescene.stages.anchored.engines import InpaintRequest
-from onescene.stages.anchored.order import view_cameras, view_order
+from onescene.stages.anchored.engines import InpaintRequest, classical_engine
+from onescene.stages.anchored.learned import complete
+from onescene.stages.anchored.order import View, view_cameras, view_order
 from onescene.stages.anchored.run import load, paint_views
 from onescene.stages.panorama import PanoramaConfig
 from onescene.stages.panorama_methods import METHODS, PanoramaRequest
 
 HW = (64, 128)
+TINY_OUTPAINTER = OutpainterConfig(height_px=32, channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2)
 
 
 def world(hw: tuple[int, int] = HW) -> torch.Tensor:
@@ -224,11 +227,31 @@ def share(mask: torch.Tensor) -> float:
         ({"engine": "x", "second_pass": 1.0}, "second_pass must be 0, or below 1"),
         ({"engine": "x", "second_pass": 0.3, "steps": 2}, "second_pass must be 0, or below 1 and one of the steps"),
         ({"second_pass": 0.3}, "second_pass needs a diffusers engine"),
+        ({"second_pass": 0.3, "engine": "small"}, "second_pass needs a diffusers engine: small denoises nothing"),
     ],
 )
 def test_settings_out_of_range(settings: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         AnchoredConfig(**settings)
+
+
+@pytest.mark.parametrize("pitch_deg", [0.0, 30.0, -90.0])
+def test_the_small_engine_adds_its_correction_to_the_classical_filling(pitch_deg: float) -> None:
+    """A network that corrects nothing gives the filling back through the panorama; one that darkens, that."""
+    camera = view_cameras([View("v", "scene", yaw_deg=70.0, pitch_deg=pitch_deg, fov_deg=80.0)], 64)
+    across = torch.linspace(0.2, 0.8, 64).expand(3, 64, 64)
+    known = torch.zeros(64, 64, dtype=torch.bool)
+    known[:, :40] = True
+    asked = InpaintRequest(across * known, known, camera, "", "", torch.Generator().manual_seed(0))
+    network = Outpainter(TINY_OUTPAINTER).eval()
+    filled = classical_engine(asked)
+    assert_close(complete(network, asked), filled, atol=0.03, rtol=0)
+    with torch.no_grad():
+        network.write.bias.fill_(-0.1)
+    darker = (filled - complete(network, asked))[:, 8:-8, 48:-8]
+    assert_close(darker, torch.full_like(darker, 0.1), atol=0.03, rtol=0)
+    with pytest.raises(ValueError, match="small reads no prompt"):
+        complete(network, replace(asked, prompt="a beach"))
 
 
 def test_classical_reads_no_prompt() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_outpainter import TINY, tiny
 
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.io.images import load_photo
 from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import pad_sphere
-from onescene.models.outpainter.weights import SmallOptions, outpainter_bytes
-from onescene.stages.outpaint_learned import FLAT, _enlarged, correct, detail_gain
+from onescene.models.outpainter.weights import SmallOptions, outpainter_bytes, shipped_outpainter_path
+from onescene.stages.outpaint_learned import FLAT, _enlarged, correct, correction_share, detail_gain, even_at_poles
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.stages.panorama_methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_detail_is_kept_where_draft_and_correction_agree():
@@ -64,6 +69,41 @@ def test_without_a_correction_the_draft_stays():
     torch.testing.assert_close(got, draft, atol=1e-4, rtol=0)
 
 
+def test_beside_the_photo_the_draft_stays_and_above_it_as_far_as_asked():
+    """A network that darkens darkens what lies below the photo's rows."""
+    network = Outpainter(TINY).eval()
+    with torch.no_grad():
+        network.write.bias.fill_(-0.2)
+    draft, mask = torch.full((3, 64, 128), 0.5), torch.zeros(64, 128, dtype=torch.bool)
+    mask[28:36, 60:68] = True
+    for upper in (0.0, 0.25, 1.0):
+        made = correct(network, draft * mask, mask, draft, torch.Generator().manual_seed(0), upper)
+        for rows, darker in ((slice(0, 18), 0.2 * upper), (slice(31, 33), 0.0), (slice(46, 64), 0.2)):
+            torch.testing.assert_close(made[:, rows], torch.full_like(made[:, rows], 0.5 - darker), atol=5e-3, rtol=0)
+    assert bool((correction_share(torch.zeros(8, 16, dtype=torch.bool), 0.0) == 1).all())
+    with pytest.raises(ValueError, match="upper must be in"):
+        SmallOptions(upper=1.5)
+
+
+def test_noise_evened_at_the_poles_has_one_scale_on_the_sphere():
+    """Neighbours in the row next to a pole agree, as neighbouring rows never would; at the horizon nothing changes."""
+    noise = torch.randn(3, 64, 128, generator=torch.Generator().manual_seed(0))
+    even = even_at_poles(noise)
+    steps = even.diff(dim=-1).square().mean((0, 2)).sqrt()
+    assert steps[[0, 63]].max() < 0.1 * steps[32]
+    torch.testing.assert_close(even[:, 30:34], noise[:, 30:34], atol=0.05, rtol=0)
+    torch.testing.assert_close(even.mean(-1), noise.mean(-1), atol=1e-5, rtol=0)
+
+
+def test_what_ships_gives_the_ground_a_grain_and_leaves_the_rest():
+    photo = load_photo(ROOT / "examples" / "interior-photo.jpg").rgb
+    config = PanoramaConfig(height_px=256, fov_deg=80)
+    small, draft = (run(photo, replace(config, method=m)).panorama for m in ("small", "baseline"))
+    grain = [(x - F.avg_pool2d(x, 9, 1, 4))[:, 200:240].std() for x in (small, draft)]
+    assert grain[0] > 1.2 * grain[1], grain
+    assert (small[:, :150] - draft[:, :150]).abs().mean() < 1e-3
+
+
 def test_the_method_runs_in_the_stage(tmp_path):
     """The photo survives, a seed repeats, another seed differs, the ends meet."""
     path = tmp_path / "w.safetensors"
@@ -81,7 +121,6 @@ def test_the_method_runs_in_the_stage(tmp_path):
 
 
 def test_missing_weights_are_one_sentence_before_anything_starts(tmp_path):
-    with pytest.raises(ValueError, match="none are shipped: train them"):
-        METHODS["small"].files(SmallOptions())
+    assert METHODS["small"].files(SmallOptions()) == (shipped_outpainter_path(),)
     with pytest.raises(FileNotFoundError, match="outpainter weights not found"):
         METHODS["small"].files(SmallOptions(weights=str(tmp_path / "none.safetensors")))

@@ -20,6 +20,7 @@ from onescene.models.one2scene_release import ReleaseScaffold
 from onescene.models.outpainter import LARGE as OUTPAINTER_LARGE
 from onescene.models.outpainter import SMALL as OUTPAINTER_SMALL
 from onescene.models.outpainter import Outpainter
+from onescene.models.outpainter.weights import shipped_outpainter_path
 from onescene.models.scaffold.network import CubeScaffold, CubeScaffoldConfig
 from onescene.models.seva import PAPER as SEVA
 from onescene.models.seva import RELEASE as DUAL_LORA
@@ -53,6 +54,10 @@ class ModelEntry:
 
 
 MODELS = (
+    ModelEntry(
+        *("outpainter-small", "surroundings of a photo (--method small)", "small"),
+        *("shipped with the package, trained here", "Apache-2.0", "1 GB of memory, no GPU"),
+    ),
     ModelEntry(
         *("scaffold-small", "scaffold", "small", "shipped with the package, trained here"),
         *("Apache-2.0", "1 GB of memory, no GPU"),
@@ -165,7 +170,7 @@ def check_file(path: str | Path) -> CheckedFile:
     fits = [_fit(a, prefix, tensors) for a, prefix in marked or [(a, "") for a in ARCHITECTURES]]
     best = min(fits, key=lambda f: sum(map(len, (f[1].missing, f[1].unexpected, f[1].wrong_shape))))
     sha256 = sha256_of(Path(path))
-    shipped = [p for p in (shipped_scaffold_path(), *shipped_bundle_files()) if p.is_file()]
+    shipped = [p for p in shipped_files() if p.is_file()]
     return CheckedFile(
         model=best[0].name,
         sha256=sha256,
@@ -176,6 +181,11 @@ def check_file(path: str | Path) -> CheckedFile:
         prefix=best[2],
         unused=best[3],
     )
+
+
+def shipped_files() -> tuple[Path, ...]:
+    """The weight files of the networks that come with the package."""
+    return shipped_outpainter_path(), shipped_scaffold_path(), *shipped_bundle_files()
 
 
 def _own_sizes(path: str | Path) -> tuple[Architecture, ...]:

@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from onescene.io.atomic import atomic_write_text
-from onescene.models.loading import shipped_scaffold_path
-from onescene.models.seva.bundle import shipped_bundle_files
+from onescene.models.registry import shipped_files
 from onescene.pipeline.notebooks import project_root
 from onescene.pipeline.parameters import OUT_KEY, check_params, read_notebook, read_params
 from onescene.pipeline.step import Step, StepContext, is_up_to_date, run_step
@@ -146,7 +145,7 @@ def run_job(job: BatchJob, fresh: bool = False) -> BatchResult:
         make=lambda context: _execute(job, context),
         inputs={"notebook": job.notebook, **_files_among(parameters, job.root)},
         parameters=parameters,
-        weights=tuple(p for p in [shipped_scaffold_path(), *shipped_bundle_files()] if p.is_file()),
+        weights=tuple(p for p in shipped_files() if p.is_file()),
         code=read_notebook(job.notebook).modules,
     )
     try:

@@ -150,10 +150,15 @@ def _disk() -> Finding:
 def _weights() -> Iterator[Finding]:
     """The networks that come with the package: read, and compared with what they should hold."""
     from onescene.models.loading import load_scaffold, shipped_scaffold_path
+    from onescene.models.outpainter.weights import load_outpainter, shipped_outpainter_path
     from onescene.models.seva.bundle import SHIPPED, load_bundle
 
-    path = shipped_scaffold_path()
-    loads = {path: lambda: (load_scaffold(path)[1],), SHIPPED: lambda: load_bundle(None).files}
+    outpainter, scaffold = shipped_outpainter_path(), shipped_scaffold_path()
+    loads = {
+        outpainter: lambda: (load_outpainter(outpainter)[1],),
+        scaffold: lambda: (load_scaffold(scaffold)[1],),
+        SHIPPED: lambda: load_bundle(None).files,
+    }
     for shipped, load in loads.items():
         advice = f"put {shipped.name} back (git checkout, or install again)"
         try:

@@ -2,11 +2,13 @@
 
 placed photo -> classical draft (``outpaint``), whole size
   -> draft and photo averaged to the network's size -> corrected there (``models/outpainter``)
-  -> corrected picture enlarged + the draft's detail, as far as the draft agrees with the correction
+  -> where the draft repeats nothing of the photo, the corrected picture takes its place
+  -> enlarged + the draft's detail, as far as the draft agrees with the correction
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +26,8 @@ from onescene.stages.panorama_methods import PanoramaRequest
 WINDOW = 5  # side of the neighbourhood in which draft and correction are compared [pixels of the network's size]
 FLAT = 0.03**2  # variance below which a neighbourhood counts as flat and keeps the draft's grain
 LARGEST_GAIN = 1.5
+EVEN = 0.5  # standard deviation of what evens a row [its height]
+RIM_DEG = 10.0  # beyond the photo's rows, over which the correction comes in
 
 
 def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
@@ -33,6 +37,7 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         FileNotFoundError, ValueError: the weights are missing or do not fit.
     """
     network, _ = load_outpainter(options.file())
+    upper = options.upper
 
     def synthesise(request: PanoramaRequest) -> Tensor:
         image = request.placed.panorama.permute(1, 2, 0).float().cpu().numpy()
@@ -40,7 +45,7 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         request.progress(0.6)
         draft = torch.from_numpy(around).permute(2, 0, 1).float()
         placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
-        return correct(network, placed, mask, draft, request.generator).to(request.placed.panorama)
+        return correct(network, placed, mask, draft, request.generator, upper).to(request.placed.panorama)
 
     return synthesise
 
@@ -52,6 +57,7 @@ def correct(
     mask: Bool[Tensor, "h w"],
     draft: Float[Tensor, "3 h w"],
     generator: torch.Generator,
+    upper: float = 1.0,
 ) -> Float[Tensor, "3 h w"]:
     """A draft with the network's layout and colours and its own detail.
 
@@ -61,6 +67,7 @@ def correct(
         mask: True where it is.
         draft: A classical outpainting of it.
         generator: On the CPU; for the network's noise.
+        upper: Share of the correction that is taken above the photo (see :class:`SmallOptions`).
     """
     height = network.config.height_px
     hw = (height, 2 * height)
@@ -70,10 +77,37 @@ def correct(
     small = _averaged(draft[None], hw)
     noise = torch.randn(1, network.config.noise, *hw, generator=generator)
     corrected = network(photo, seen, small, noise).clamp(0, 1)
-    corrected = torch.where(seen > 0, photo, corrected)
+    change = even_at_poles(corrected - small) * correction_share(seen[0, 0] > 0, upper)
+    corrected = torch.where(seen > 0, photo, small + change)
     gain = _enlarged(detail_gain(small, corrected), draft)
     detail = draft[None] - _enlarged(small, draft)
     return (_enlarged(corrected, draft) + gain * detail)[0].clamp(0, 1)
+
+
+def even_at_poles(x: Float[Tensor, "... h w"]) -> Float[Tensor, "... h w"]:
+    """A panorama without what is narrower than a row is high: towards the poles columns crowd, and show one place.
+
+    A Gaussian along each row, as wide as makes up for the crowding; nothing changes at the horizon.
+    """
+    height, width = x.shape[-2:]
+    latitude = math.pi * (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height)
+    sigma = EVEN * math.pi / height * (latitude.cos() ** -2 - 1).sqrt()  # [rad of longitude]
+    gain = torch.exp(-0.5 * (sigma[:, None] * torch.arange(width // 2 + 1)) ** 2).to(x)
+    return torch.fft.irfft(torch.fft.rfft(x) * gain, n=width)
+
+
+def correction_share(mask: Bool[Tensor, "h w"], upper: float) -> Float[Tensor, "h 1"]:
+    """How much of the correction each row takes: none beside the photo, all of it below, ``upper`` above.
+
+    Beside it the draft repeats what the photo shows; below and above it knows nothing but colours. Without a photo
+    nothing is repeated.
+    """
+    rows = torch.nonzero(mask.any(dim=1)).flatten()
+    if not len(rows):
+        return torch.ones(len(mask), 1)
+    row, rim = torch.arange(len(mask)), RIM_DEG * len(mask) / 180
+    below, above = (row - rows.max()) / rim, (rows.min() - row) / rim
+    return (below.clamp(0, 1) + upper * above.clamp(0, 1))[:, None]
 
 
 def detail_gain(draft: Float[Tensor, "1 3 h w"], corrected: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 1 h w"]:

@@ -168,8 +168,8 @@ METHODS: dict[str, PanoramaMethod] = {
         PanoramaMethod(
             name="small",
             summary="the baseline's draft, its layout and colours corrected by a small network trained here",
-            weights="none shipped: those of `onescene train outpainter`, named by panorama_options: {weights: FILE}",
-            licence="Apache-2.0 for weights trained by this kit",
+            weights="outpainter-small, shipped; or the file that panorama_options: {weights: FILE} names",
+            licence="Apache-2.0",
             memory="0.5 GB at 512x1024",
             time="a fifth more than the baseline",
             load=_small,
@@ -179,9 +179,9 @@ METHODS: dict[str, PanoramaMethod] = {
         PanoramaMethod(
             name="anchored",
             summary="WorldRecipe: sky and ground, then side views, one by one by any inpainting engine",
-            weights="none with the engine classical, else the diffusers pipeline that panorama_options name",
+            weights="none with the engine classical, outpainter-small with small, else a diffusers pipeline's",
             licence="Apache-2.0 (code); a diffusers pipeline has its own",
-            memory="0.5 GB at 512x1024 with the engine classical; a diffusers pipeline needs its own",
+            memory="0.5 GB at 512x1024 with the engines classical and small; a diffusers pipeline needs its own",
             time="10 s at 512x1024 on a core with the engine classical; else ten pictures of the pipeline",
             load=_anchored,
             options=AnchoredConfig,

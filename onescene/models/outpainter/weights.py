@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from onescene.models.loading import WeightFile, half_bytes, load_into, sha256_of
+from onescene.models.loading import WEIGHTS_DIR, WeightFile, half_bytes, load_into, sha256_of
 from onescene.models.outpainter.network import Outpainter, OutpainterConfig
 
 
@@ -16,23 +16,28 @@ from onescene.models.outpainter.network import Outpainter, OutpainterConfig
 class SmallOptions:
     """Settings of the panorama method ``small``."""
 
-    weights: str = ""  # file that `onescene train outpainter` made
+    weights: str = ""  # file that `onescene train outpainter` made; empty = the shipped one
+    upper: float = 0.0  # share of the correction above the photo; 1: ceilings get a grain, bright skies turn grey
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.upper <= 1:
+            raise ValueError(f"upper must be in [0, 1], got {self.upper}")
 
     def file(self) -> Path:
         """The weight file.
 
         Raises:
-            ValueError: none is named: the package ships none.
             FileNotFoundError: there is no such file.
         """
-        if not self.weights:
-            raise ValueError(
-                "method small needs weights, and none are shipped: train them (onescene train outpainter --params"
-                " params/small/train_outpainter.yaml) and name the file in panorama_options: {weights: FILE}"
-            )
-        if not Path(self.weights).is_file():
-            raise FileNotFoundError(f"outpainter weights not found: {self.weights}")
-        return Path(self.weights)
+        path = Path(self.weights) if self.weights else shipped_outpainter_path()
+        if not path.is_file():
+            raise FileNotFoundError(f"outpainter weights not found: {path}")
+        return path
+
+
+def shipped_outpainter_path() -> Path:
+    """The outpainter's weights that come with the package."""
+    return WEIGHTS_DIR / "outpainter-small.safetensors"
 
 
 def outpainter_bytes(network: Outpainter, metadata: dict[str, str]) -> bytes:

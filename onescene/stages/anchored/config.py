@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 Heuristic = Literal["anchored", "sequential", "ad-hoc"]
 HEURISTICS = get_args(Heuristic)
-CLASSICAL = "classical"
+CLASSICAL, SMALL = "classical", "small"  # engines that are no folder
 LARGEST_FOV_DEG = 150.0  # of a view: beyond, most of its pixels show its corners
 
 
@@ -20,7 +20,7 @@ class AnchoredConfig:
     """
 
     heuristic: Heuristic = "anchored"  # anchored: the paper's; sequential and ad-hoc: what it is compared with
-    engine: str = CLASSICAL  # classical (no weights), or the folder of a diffusers inpainting pipeline
+    engine: str = CLASSICAL  # classical (no weights), small (outpainter-small), or a diffusers inpainting folder
     side_views: int = 8  # all around, the photo's own direction included
     side_fov_deg: float = 85.0  # of a side view [degrees]
     polar_fov_deg: float = 120.0  # of the views up and down [degrees]
@@ -36,7 +36,7 @@ class AnchoredConfig:
         if self.heuristic not in HEURISTICS:
             raise ValueError(f"heuristic must be one of {', '.join(HEURISTICS)}, got {self.heuristic!r}")
         if not self.engine:
-            raise ValueError(f"engine must be {CLASSICAL} or a folder, got an empty text")
+            raise ValueError(f"engine must be {CLASSICAL}, {SMALL} or a folder, got an empty text")
         if not 3 <= self.side_views <= 64:
             raise ValueError(f"side_views must be in [3, 64], got {self.side_views}")
         for name in ("side_fov_deg", "polar_fov_deg"):
@@ -54,5 +54,5 @@ class AnchoredConfig:
             raise ValueError(f"steps must be >= 1 and guidance >= 0, got {self.steps} and {self.guidance}")
         if self.second_pass and not 1 / self.steps <= self.second_pass < 1:
             raise ValueError(f"second_pass must be 0, or below 1 and one of the steps or more, got {self.second_pass}")
-        if self.second_pass and self.engine == CLASSICAL:
-            raise ValueError("second_pass needs a diffusers engine: classical denoises nothing")
+        if self.second_pass and self.engine in (CLASSICAL, SMALL):
+            raise ValueError(f"second_pass needs a diffusers engine: {self.engine} denoises nothing")

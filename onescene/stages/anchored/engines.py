@@ -1,4 +1,4 @@
-"""Engines, which fill the unknown pixels of one view: the classical inpainter, any inpainting pipeline of diffusers."""
+"""Engines, which fill the unknown pixels of one view: classical, any inpainting pipeline of diffusers, ``learned``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from onescene.stages.anchored.config import CLASSICAL, AnchoredConfig
+from onescene.stages.anchored.config import CLASSICAL, SMALL, AnchoredConfig
 from onescene.stages.inpaint import inpaint
 from onescene.types import Cameras
 
@@ -67,7 +67,9 @@ def pipeline_files(folder: str | Path) -> tuple[Path, ...]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"engine must be {CLASSICAL} or the folder of a diffusers pipeline; no folder {folder}")
+        raise FileNotFoundError(
+            f"engine must be {CLASSICAL}, {SMALL} or the folder of a diffusers pipeline; no folder {folder}"
+        )
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"no diffusers pipeline (model_index.json) in {folder}")
     files = tuple(sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin")))
@@ -137,4 +139,8 @@ def load_engine(config: AnchoredConfig) -> Engine:
     Raises:
         FileNotFoundError, ValueError: as :func:`diffusers_engine`.
     """
+    if config.engine == SMALL:
+        from onescene.stages.anchored.learned import learned_engine
+
+        return learned_engine()
     return classical_engine if config.engine == CLASSICAL else diffusers_engine(config)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from onescene.geometry.equirect import directions_from_panorama, lonlat_from_directions
 from onescene.geometry.perspective import PlacedPhoto, crop_panorama, place_photo
+from onescene.models.outpainter.weights import SmallOptions
 from onescene.stages.anchored.captions import Prompts, describe
-from onescene.stages.anchored.config import CLASSICAL, AnchoredConfig
+from onescene.stages.anchored.config import CLASSICAL, SMALL, AnchoredConfig
 from onescene.stages.anchored.engines import Engine, InpaintRequest, load_engine, pipeline_files
 from onescene.stages.anchored.order import View, view_cameras, view_order
 from onescene.stages.panorama_methods import PanoramaRequest, Synthesise
@@ -50,6 +51,8 @@ def engine_files(config: AnchoredConfig) -> tuple[Path, ...]:
     Raises:
         FileNotFoundError: as :func:`pipeline_files`.
     """
+    if config.engine == SMALL:
+        return (SmallOptions().file(),)
     return () if config.engine == CLASSICAL else pipeline_files(config.engine)
 
 
