@@ -57,7 +57,7 @@ def correct(
     mask: Bool[Tensor, "h w"],
     draft: Float[Tensor, "3 h w"],
     generator: torch.Generator,
-    upper: float = 1.0,
+    upper: float | None = None,
 ) -> Float[Tensor, "3 h w"]:
     """A draft with the network's layout and colours and its own detail.
 
@@ -67,7 +67,8 @@ def correct(
         mask: True where it is.
         draft: A classical outpainting of it.
         generator: On the CPU; for the network's noise.
-        upper: Share of the correction that is taken above the photo (see :class:`SmallOptions`).
+        upper: Share of the correction that is taken above the photo, while none is beside it, where the draft repeats
+            the photo (see :class:`SmallOptions`); None = all of it everywhere, for a draft that repeats nothing.
     """
     height = network.config.height_px
     hw = (height, 2 * height)
@@ -77,7 +78,8 @@ def correct(
     small = _averaged(draft[None], hw)
     noise = torch.randn(1, network.config.noise, *hw, generator=generator)
     corrected = network(photo, seen, small, noise).clamp(0, 1)
-    change = even_at_poles(corrected - small) * correction_share(seen[0, 0] > 0, upper)
+    change = even_at_poles(corrected - small)
+    change = change if upper is None else change * correction_share(seen[0, 0] > 0, upper)
     corrected = torch.where(seen > 0, photo, small + change)
     gain = _enlarged(detail_gain(small, corrected), draft)
     detail = draft[None] - _enlarged(small, draft)
