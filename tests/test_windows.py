@@ -31,7 +31,7 @@ def test_true_and_whole_numbers_too():
     assert torch.equal(least_around(x > 5, 1), torch.tensor([[False, False]]))
 
 
-@pytest.mark.parametrize(("shape", "reach"), [((3, 4), 2), ((5,), 1), ((4, 4), -1)])
+@pytest.mark.parametrize(("shape", "reach"), [((3, 4), 2), ((4, 4), -1)])
 def test_maps_smaller_than_a_window_are_refused(shape, reach):
     with pytest.raises(ValueError, match="maps must be at least one window of"):
         greatest_around(torch.zeros(shape), reach)
