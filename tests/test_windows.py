@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import TypeCheckError
 
 from onescene.geometry.windows import greatest_around, least_around
 
@@ -29,6 +30,11 @@ def test_true_and_whole_numbers_too():
     x = torch.arange(12).reshape(3, 4)
     assert torch.equal(greatest_around(x, 1), torch.tensor([[10, 11]]))
     assert torch.equal(least_around(x > 5, 1), torch.tensor([[False, False]]))
+
+
+def test_a_single_row_without_a_column_is_refused():
+    with pytest.raises((ValueError, TypeCheckError)):
+        greatest_around(torch.zeros(5), 1)
 
 
 @pytest.mark.parametrize(("shape", "reach"), [((3, 4), 2), ((4, 4), -1)])

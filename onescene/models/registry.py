@@ -170,22 +170,22 @@ def check_file(path: str | Path) -> CheckedFile:
     fits = [_fit(a, prefix, tensors) for a, prefix in marked or [(a, "") for a in ARCHITECTURES]]
     best = min(fits, key=lambda f: sum(map(len, (f[1].missing, f[1].unexpected, f[1].wrong_shape))))
     sha256 = sha256_of(Path(path))
-    shipped = [p for p in shipped_files() if p.is_file()]
     return CheckedFile(
         model=best[0].name,
         sha256=sha256,
         tensors=len(tensors),
         values=sum(t.numel() for t in tensors.values()),
         report=best[1],
-        shipped=sha256 in map(sha256_of, shipped),
+        shipped=sha256 in map(sha256_of, shipped_files()),
         prefix=best[2],
         unused=best[3],
     )
 
 
 def shipped_files() -> tuple[Path, ...]:
-    """The weight files of the networks that come with the package."""
-    return shipped_outpainter_path(), shipped_scaffold_path(), *shipped_bundle_files()
+    """The weight files of the networks that come with the package, as far as they are there."""
+    files = shipped_outpainter_path(), shipped_scaffold_path(), *shipped_bundle_files()
+    return tuple(p for p in files if p.is_file())
 
 
 def _own_sizes(path: str | Path) -> tuple[Architecture, ...]:

@@ -145,7 +145,7 @@ def run_job(job: BatchJob, fresh: bool = False) -> BatchResult:
         make=lambda context: _execute(job, context),
         inputs={"notebook": job.notebook, **_files_among(parameters, job.root)},
         parameters=parameters,
-        weights=tuple(p for p in shipped_files() if p.is_file()),
+        weights=shipped_files(),
         code=read_notebook(job.notebook).modules,
     )
     try:

@@ -37,7 +37,6 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         FileNotFoundError, ValueError: the weights are missing or do not fit.
     """
     network, _ = load_outpainter(options.file())
-    upper = options.upper
 
     def synthesise(request: PanoramaRequest) -> Tensor:
         image = request.placed.panorama.permute(1, 2, 0).float().cpu().numpy()
@@ -45,7 +44,7 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         request.progress(0.6)
         draft = torch.from_numpy(around).permute(2, 0, 1).float()
         placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
-        return correct(network, placed, mask, draft, request.generator, upper).to(request.placed.panorama)
+        return correct(network, placed, mask, draft, request.generator, options.upper).to(request.placed.panorama)
 
     return synthesise
 

@@ -177,25 +177,20 @@ class Teacher(nn.Module):
         self.distance = perceptual_distance("auto") if config.perceptual else None
         self.requires_grad_(False).eval()
 
-    def look(self, shown: Tensor, true: Tensor, terms: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Some of the encoder's maps of what is shown and of what is true, none without it; adds the distance."""
-        if self.distance is not None:
-            terms["perceptual"] = self.distance(shown, true).float().mean()
+    def features(self, views: Float[Tensor, "n 3 s s"]) -> list[Tensor]:
+        """Some of the encoder's maps; none where there is no encoder."""
         if self.encoder is None:
-            return [], []
-        with torch.no_grad():
-            known = self.encoder(true)
-        seen = self.encoder(shown)
-        return [seen[i].float() for i in TAPS], [known[i].float() for i in TAPS]
+            return []
+        taps = self.encoder(views)
+        return [taps[i].float() for i in TAPS]
 
 
 def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTrainConfig) -> Iterator[StepLog]:
     """Trains until ``config.steps``, yielding after every step; resumes from ``state.step``.
 
     Raises:
-        ValueError: there is no panorama.
-        FileNotFoundError: the ImageNet weights are missing.
-        ValueError: also, those of the perceptual distance are.
+        ValueError: there is no panorama, or the perceptual distance's weights are missing.
+        FileNotFoundError: the ImageNet weights are.
     """
     if len(source) == 0:
         raise ValueError("source must hold at least one panorama, got none")
@@ -253,7 +248,11 @@ def _step(
         shown = cut_views(torch.where(batch.mask > 0, batch.true, predicted), views)
         true = cut_views(batch.true, views)
         with half:
-            seen, known = teacher.look(shown, true, terms)
+            if teacher.distance is not None:
+                terms["perceptual"] = teacher.distance(shown, true).float().mean()
+            seen = teacher.features(shown)
+            with torch.no_grad():
+                known = teacher.features(true)
         terms |= _of_features(state, seen, known, config)
         total = total + sum(getattr(config, w) * terms[name] for w, name in TERMS.items() if name in terms)
     state.optimiser.zero_grad(set_to_none=True)

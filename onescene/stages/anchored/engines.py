@@ -45,14 +45,22 @@ class InpaintRequest:
 Engine = Callable[[InpaintRequest], Float[Tensor, "3 height width"]]
 
 
+WHOLLY = 0.999  # a resampled pixel is known if all that it is interpolated from is
+
+
+def refuse_prompt(request: InpaintRequest, engine: str) -> None:
+    """Raises ValueError where there is a prompt, for an engine that reads none."""
+    if request.prompt or request.negative_prompt:
+        raise ValueError(f"the engine {engine} reads no prompt: leave prompts out, or give a diffusers pipeline")
+
+
 def classical_engine(request: InpaintRequest) -> Float[Tensor, "3 height width"]:
     """Mean value interpolation from the rim of the hole: colours go on, nothing is invented.
 
     Raises:
         ValueError: there is a prompt, which it cannot read.
     """
-    if request.prompt or request.negative_prompt:
-        raise ValueError("the engine classical reads no prompt: leave prompts out, or give a diffusers pipeline")
+    refuse_prompt(request, CLASSICAL)
     rgb = np.ascontiguousarray(request.rgb.permute(1, 2, 0).float().cpu().numpy())
     known = request.known.cpu().numpy()
     filled, _ = inpaint(rgb, np.ones(known.shape, dtype=np.float32), known, 1.0)

@@ -10,15 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.geometry.perspective import crop_panorama, place_photo
-from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.weights import SmallOptions, load_outpainter
-from onescene.stages.anchored.engines import Engine, InpaintRequest, classical_engine
+from onescene.stages.anchored.config import SMALL
+from onescene.stages.anchored.engines import WHOLLY, Engine, InpaintRequest, classical_engine, refuse_prompt
+from onescene.stages.anchored.order import View, view_cameras
 from onescene.stages.outpaint import extend
 from onescene.stages.outpaint_learned import correct
-from onescene.types import Cameras
-
-_WHOLLY = 0.999  # a panorama's pixel is known if all that it is interpolated from is
 
 
 def learned_engine() -> Engine:
@@ -44,8 +42,7 @@ def complete(network: Outpainter, request: InpaintRequest) -> Float[Tensor, "3 h
     Raises:
         ValueError: there is a prompt.
     """
-    if request.prompt or request.negative_prompt:
-        raise ValueError("the engine small reads no prompt: leave prompts out, or give a diffusers pipeline")
+    refuse_prompt(request, SMALL)
     filled = classical_engine(request)
     if request.camera is None:
         return correct(network, request.rgb, request.known, filled, request.generator)
@@ -56,10 +53,9 @@ def complete(network: Outpainter, request: InpaintRequest) -> Float[Tensor, "3 h
     pictures = filled, request.rgb, request.known.to(filled).expand(3, -1, -1)
     placed = [place_photo(x, (height, 2 * height), fov_deg, pitch_deg=pitch_deg) for x in pictures]
     (draft, rgb, share), mask = (p.panorama for p in placed), placed[0].mask
-    known = mask & (share[0] > _WHOLLY)
+    known = mask & (share[0] > WHOLLY)
     around = extend(np.ascontiguousarray(draft.permute(1, 2, 0).cpu().numpy()), mask.cpu().numpy())
     draft = torch.from_numpy(around).permute(2, 0, 1).to(filled)
     made = correct(network, rgb * known, known, draft, request.generator)
-    turned = torch.eye(4).to(request.camera.world_from_cam)[None]
-    turned[:, :3, :3] = matrix_from_yaw_pitch_roll(torch.tensor([[0.0, math.radians(pitch_deg), 0.0]]))
-    return crop_panorama(made, Cameras(world_from_cam=turned, K=request.camera.K, hw=request.camera.hw))[0]
+    there = view_cameras([View("view", "scene", pitch_deg=pitch_deg, fov_deg=fov_deg)], side_px).to(made)
+    return crop_panorama(made, there)[0]

@@ -16,12 +16,11 @@ from onescene.geometry.perspective import PlacedPhoto, crop_panorama, place_phot
 from onescene.models.outpainter.weights import SmallOptions
 from onescene.stages.anchored.captions import Prompts, describe
 from onescene.stages.anchored.config import CLASSICAL, SMALL, AnchoredConfig
-from onescene.stages.anchored.engines import Engine, InpaintRequest, load_engine, pipeline_files
+from onescene.stages.anchored.engines import WHOLLY, Engine, InpaintRequest, load_engine, pipeline_files
 from onescene.stages.anchored.order import View, view_cameras, view_order
 from onescene.stages.panorama_methods import PanoramaRequest, Synthesise
 from onescene.types import Cameras
 
-_WHOLLY = 0.999  # a view's pixel is known if all that it is interpolated from is
 FEATHER = 0.1  # of a view's side, over which what was denoised again fades in
 _MOST_LEFT = 64  # views for what the planned ones left out: each takes at least its own centre
 
@@ -187,7 +186,7 @@ class _Canvas:
         own = 2 * per_radian * math.tan(math.radians(view.fov_deg) / 2)  # at the view's centre
         camera = view_cameras([view], self.config.view_px or max(64, 8 * math.ceil(own / 8))).to(panorama)
         rgb = crop_panorama(panorama, camera)[0]
-        known_there = crop_panorama(known.to(panorama)[None], camera)[0, 0] > _WHOLLY
+        known_there = crop_panorama(known.to(panorama)[None], camera)[0, 0] > WHOLLY
         if bool(known_there.all()):
             nothing = torch.zeros_like(known)
             return PlacedPhoto(panorama=panorama, mask=nothing, weight=nothing.to(panorama))
