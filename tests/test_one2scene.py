@@ -12,10 +12,10 @@ from torch.testing import assert_close
 
 from onescene.geometry.cubemap import face_cameras, face_directions, face_intrinsics, world_from_face
 from onescene.geometry.rotations import matrix_from_quaternion
-from onescene.models.loading import half_bytes, shipped_scaffold_path
+from onescene.models.loading import half_bytes, load_scaffold, shipped_scaffold_path
 from onescene.models.one2scene import CONVENTIONS, PAPER, SMALL, One2Scene, One2SceneConfig
 from onescene.models.one2scene.gaussians import activate, activate_scale, as_gaussians, means, raw_channels
-from onescene.models.one2scene.weights import load_one2scene, one2scene_bytes
+from onescene.models.one2scene.weights import load_one2scene, one2scene_bytes, start_from_cube
 from onescene.models.registry import check_file
 from onescene.models.vggt import VGGT, VGGTConfig
 from onescene.models.vggt.network import UNUSED_PREFIXES
@@ -103,6 +103,25 @@ def test_public_and_new_parameters_are_told_apart():
     encoder = {id(p) for p in network.aggregator.patch_embed.encoder.parameters()}
     assert {id(p) for p in network.split_parameters()[0]} == encoder
     assert len(encoder) + len(network.split_parameters()[1]) == len(list(network.parameters()))
+
+
+@torch.no_grad()
+def test_it_starts_from_what_the_other_small_network_has_learned():
+    network, cube = One2Scene(SMALL).eval(), load_scaffold()[0]
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    start_from_cube(network, shipped_scaffold_path())
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert {".".join(k.split(".")[:2]) for k in changed} == {"aggregator.patch_embed", "rays.weight", "rays.bias"}
+    images = waves(6, (64, 64))[0]
+    patches, taps = network.aggregator.patch_embed(images), cube.encoder(images)
+    deep = torch.nn.functional.interpolate(cube.token_32(taps[4]), size=(4, 4), mode="bilinear")
+    assert_close(patches.tokens, (cube.token_16(taps[3]) + deep).flatten(2).transpose(1, 2), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [TINY, replace(SMALL, rays=False), ON_PUBLIC], ids=["width", "rays", "patches"])
+def test_a_network_of_other_sizes_can_not_start_from_it(config):
+    with pytest.raises(ValueError, match="starts networks with patch_embed lite0, rays and embed_dim 192 only"):
+        start_from_cube(One2Scene(config), shipped_scaffold_path())
 
 
 # --- what acts -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from onescene.cli import main
-from onescene.models.loading import load_scaffold
+from onescene.models.loading import load_scaffold, shipped_scaffold_path
 from onescene.models.one2scene.weights import load_one2scene
 from onescene.models.scaffold import CubeScaffold
 from onescene.pipeline.ablation import read_ablation, run_ablation
@@ -158,6 +158,12 @@ def test_the_papers_network_is_a_word_in_the_params(tmp_path):
     assert not again.config.joint
     for key, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
+    # or from the encoder of the other small network
+    params = params.model_copy(update={"init": str(shipped_scaffold_path()), "out": str(tmp_path / "third")})
+    other, _ = load_one2scene(run_training(params, open_data(params), "Apache-2.0"))
+    encoder = load_scaffold()[0].encoder.state_dict()
+    for key, value in other.aggregator.patch_embed.encoder.state_dict().items():
+        assert torch.equal(value, encoder[key]), key
 
 
 def test_what_can_not_be_trained_leaves_nothing_behind(tmp_path):

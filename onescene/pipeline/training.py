@@ -13,8 +13,8 @@ from torch import nn
 from onescene.data.sets import MapSet, RoomSet
 from onescene.io.atomic import atomic_write_bytes
 from onescene.models import one2scene
-from onescene.models.loading import half_bytes, load_imagenet, load_into
-from onescene.models.one2scene.weights import one2scene_bytes
+from onescene.models.loading import half_bytes, load_imagenet, load_into, read_metadata
+from onescene.models.one2scene.weights import one2scene_bytes, start_from_cube
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
 from onescene.models.vggt.weights import load_public
 from onescene.pipeline.training_params import ScaffoldParams, stored_config, train_config
@@ -62,10 +62,20 @@ def build_network(params: ScaffoldParams, pretrained: bool) -> nn.Module:
         network = one2scene.One2Scene(replace(preset, joint=params.joint, fusion=fusion, **size))
         encoder = network.aggregator.patch_embed.encoder if preset.patch_embed == "lite0" else None
     if pretrained and params.init:
-        (load_into if params.network == "cube" else load_public)(network, params.init)
+        _start_from(network, params.init)
     elif pretrained and params.imagenet and encoder is not None:
         load_imagenet(encoder)
     return network
+
+
+def _start_from(network: CubeScaffold | one2scene.One2Scene, path: str) -> None:
+    """Reads weights to start from: the network's own, VGGT-1B's, or the small network's for what the two share."""
+    if isinstance(network, CubeScaffold):
+        load_into(network, path)
+    elif read_metadata(path).get("architecture") == "CubeScaffold":
+        start_from_cube(network, path)
+    else:
+        load_public(network, path)
 
 
 def start_or_resume(params: ScaffoldParams, out: Path, device: torch.device) -> TrainState:

@@ -46,7 +46,7 @@ class ScaffoldParams(BaseModel):
     joint: bool = True  # False = each face apart
     fusion: bool = True  # False = without bidirectional fusion
     imagenet: bool = True  # start from ImageNet features
-    init: str | None = None  # weights to start from instead: an earlier training's file; with vggt also VGGT-1B's
+    init: str | None = None  # weights to start from instead: an earlier training's; with vggt also VGGT-1B's or cube's
     checkpoint_every: int = 250  # steps
     threads: int = 0  # torch threads, 0 = torch's own choice
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it

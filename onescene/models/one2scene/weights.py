@@ -13,12 +13,14 @@ from onescene.models.loading import (
     compare_keys,
     half_bytes,
     load_into,
+    load_scaffold,
     read_metadata,
     read_state_dict,
     sha256_of,
 )
 from onescene.models.one2scene.config import One2SceneConfig
 from onescene.models.one2scene.network import One2Scene
+from onescene.models.vggt.patches import Lite0Patches
 
 _CONFIG_KEY = "one2scene_config"
 
@@ -61,6 +63,24 @@ def load_one2scene(path: str | Path) -> tuple[One2Scene, WeightFile]:
     load_into(network, path)
     licence = metadata.get("licence", "not stated in the file")
     return network, WeightFile(metadata.get("name", path.stem), path, sha256_of(path), licence)
+
+
+def start_from_cube(network: One2Scene, path: str | Path) -> None:
+    """Takes over what the other small network, trained, has in common with this one: the way from pixels to tokens.
+
+    Args:
+        network: With ``patch_embed`` lite0 and rays, as in SMALL; all else keeps the start it has.
+        path: Weights of :class:`~onescene.models.scaffold.CubeScaffold`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_scaffold`; or the network has another patch embedding or width.
+    """
+    cube, patches = load_scaffold(path)[0], network.aggregator.patch_embed
+    if not isinstance(patches, Lite0Patches) or not network.config.rays or network.config.embed_dim != cube.config.dim:
+        raise ValueError(f"{path} starts networks with patch_embed lite0, rays and embed_dim {cube.config.dim} only")
+    parts = ((patches.encoder, cube.encoder), (patches.token_16, cube.token_16), (patches.token_32, cube.token_32))
+    for own, theirs in (*parts, (network.rays, cube.token_ray)):
+        own.load_state_dict(theirs.state_dict())
 
 
 def _config_of(metadata: dict[str, str], path: Path) -> One2SceneConfig:
