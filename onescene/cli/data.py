@@ -1,4 +1,4 @@
-"""``onescene data``: panoramas with distance of game maps, furnished homes, analytic rooms and public data sets."""
+"""``onescene data``: panoramas with distance of game maps, homes, rooms and public data sets; photographs without."""
 
 from __future__ import annotations
 
@@ -109,6 +109,23 @@ def homes(
     )
     index = generate_homes(out, config, _show)
     typer.echo(f"{out}: {len(index['maps'])} homes")
+    return 0
+
+
+@group.command()
+def photos(
+    packages: Annotated[
+        Path, typer.Option(help="Folder below which the unpacked packages lie (onescene.data.photos).")
+    ],
+    out: Out,
+    split: Annotated[str, typer.Option(help="train, validation or heldout.")] = "train",
+    height: Annotated[int, typer.Option(help="Rows of the pictures at most [pixels].")] = 512,
+) -> int:
+    """Photographed panoramas out of public packages as 2:1 pictures: to train or judge an outpainter with."""
+    from onescene.data.photos import write_photos
+
+    files = write_photos(packages, out, split, height, lambda path: typer.echo(path, err=True))
+    typer.echo(f"{out}: {len(files)} photographs")
     return 0
 
 
