@@ -64,15 +64,21 @@ def test_the_command(small: torch.Tensor, tmp_path: Path) -> None:
     _needs_imagenet()
     method = "anchored:heuristic=ad-hoc"
     words = ["--methods", method, "--height", "64", "--seeds", "1", "--out", str(tmp_path / "table.csv")]
+    words += ["--pictures", str(tmp_path / "seen")]
     done = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), *words])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["mean"][method][judge.FRECHET] > 0
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table["panorama"]) == ["room"] * 3 + ["mean"] * 3
     assert table[judge.FRECHET].iloc[-1] > 0
-    wrong = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), "--methods", "baselime"])
-    assert isinstance(wrong.exception, ValueError)
-    assert "baselime" in str(wrong.exception)
+    pictures = {p.name: load_panorama(p) for p in (tmp_path / "seen" / "room").iterdir()}
+    assert set(pictures) == {"true.png", "anchored,heuristic=ad-hoc.png"}
+    assert torch.equal(pictures["true.png"], load_panorama(tmp_path / "in" / "room.png"))
+    assert pictures["anchored,heuristic=ad-hoc.png"].shape == small.shape
+    for words, named in ((["--methods", "baselime"], "baselime"), (["--pictures", "seen"], "name some with --methods")):
+        wrong = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), *words])
+        assert isinstance(wrong.exception, ValueError)
+        assert named in str(wrong.exception)
 
 
 def _needs_imagenet() -> None:

@@ -134,13 +134,19 @@ def panorama(
     height: Annotated[int, typer.Option(help="Rows of the panoramas that are made.")] = 512,
     seeds: Annotated[int, typer.Option(help="Panoramas per photo; 1: diversity is not told.")] = 2,
     out: Annotated[Path | None, typer.Option(help="CSV file: a row per panorama and method, then the means.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --methods: what is judged, as DIR/PANORAMA/METHOD.png.")
+    ] = None,
 ) -> int:
     """Seams, naturalness, horizon; with --methods also photo, colours, Frechet distance, diversity."""
     import pandas as pd
 
+    from onescene.io import save_image
     from onescene.io.atomic import atomic_write_text
     from onescene.pipeline import panorama_evaluation as judge
 
+    if pictures is not None and methods is None:
+        raise ValueError("--pictures shows what methods make: name some with --methods")
     files = judge.panorama_files(panoramas)
     if methods is None:
         truths = judge.read_truths(files, height)
@@ -158,7 +164,13 @@ def panorama(
             if out:
                 atomic_write_text(out, pd.DataFrame(done).to_csv(index=False, float_format="%.5g"))
 
-        rows, frechet = judge.evaluate_methods(truths, variants, config, keep)
+        def show(name: str, label: str, made) -> None:
+            if pictures is not None and label != judge.TURNED:
+                folder = pictures / name
+                folder.mkdir(parents=True, exist_ok=True)
+                save_image(made, folder / f"{label.replace(':', ',')}.png")
+
+        rows, frechet = judge.evaluate_methods(truths, variants, config, keep, show)
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]

@@ -115,6 +115,7 @@ def evaluate_methods(
     variants: Mapping[str, PanoramaConfig],
     config: PanoramaEvaluation = PanoramaEvaluation(),
     on_row: Callable[[dict], None] = lambda row: None,
+    on_panorama: Callable[[str, str, Tensor], None] = lambda name, label, panorama: None,
 ) -> tuple[list[dict], dict[str, float]]:
     """Judges methods on real panoramas.
 
@@ -123,6 +124,7 @@ def evaluate_methods(
         variants: Label to method and options; size, field of view and seed are set here.
         config: Photo, size, seeds.
         on_row: Called with each row when it is done.
+        on_panorama: Called with each panorama before it is judged: name, label, RGB; the true one too.
 
     Returns:
         A row per panorama and label (``true`` among them), of seed 0 except for the diversity; and, per label, the
@@ -140,6 +142,7 @@ def evaluate_methods(
         truth = F.interpolate(truth[None], size=(height, 2 * height), mode="area")[0]
         true_crops = judge.crops(truth)
         for label, panorama, numbers in _made(truth, variants, config):
+            on_panorama(name, label, panorama)
             crops = true_crops if label == TRUE else judge.crops(panorama)
             features.setdefault(label, []).append(judge.features(crops))
             row = {"panorama": name, "method": label} | measure_panorama(panorama) | numbers
