@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,20 @@ from test_outpainter import TINY, tiny
 
 from onescene.geometry.equirect import directions_from_panorama
 from onescene.io.images import load_photo
+from onescene.models.loading import shipped_scaffold_path
 from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import pad_sphere
 from onescene.models.outpainter.weights import SmallOptions, outpainter_bytes, shipped_outpainter_path
-from onescene.stages.outpaint_learned import FLAT, _enlarged, correct, correction_share, detail_gain, even_at_poles
+from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
+from onescene.stages.outpaint_learned import (
+    FLAT,
+    _enlarged,
+    ceiling_by,
+    correct,
+    correction_share,
+    detail_gain,
+    even_at_poles,
+)
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.stages.panorama_methods import METHODS
 
@@ -69,20 +80,21 @@ def test_without_a_correction_the_draft_stays():
     torch.testing.assert_close(got, draft, atol=1e-4, rtol=0)
 
 
-def test_beside_the_photo_the_draft_stays_and_above_it_as_far_as_asked():
-    """A network that darkens darkens what lies below the photo's rows."""
+def test_beside_the_photo_the_draft_stays_and_below_and_above_it_as_far_as_asked():
+    """A network that darkens, beside a photo of eight rows."""
     network = Outpainter(TINY).eval()
     with torch.no_grad():
         network.write.bias.fill_(-0.2)
     draft, mask = torch.full((3, 64, 128), 0.5), torch.zeros(64, 128, dtype=torch.bool)
     mask[28:36, 60:68] = True
-    for upper in (0.0, 0.25, 1.0):
-        made = correct(network, draft * mask, mask, draft, torch.Generator().manual_seed(0), upper)
-        for rows, darker in ((slice(0, 18), 0.2 * upper), (slice(31, 33), 0.0), (slice(46, 64), 0.2)):
+    for lower, upper in ((1.0, 0.0), (0.5, 0.25), (0.0, 1.0)):
+        made = correct(network, draft * mask, mask, draft, torch.Generator().manual_seed(0), (lower, upper))
+        for rows, darker in ((slice(0, 18), 0.2 * upper), (slice(31, 33), 0.0), (slice(46, 64), 0.2 * lower)):
             torch.testing.assert_close(made[:, rows], torch.full_like(made[:, rows], 0.5 - darker), atol=5e-3, rtol=0)
-    assert bool((correction_share(torch.zeros(8, 16, dtype=torch.bool), 0.0) == 1).all())
-    with pytest.raises(ValueError, match="upper must be in"):
-        SmallOptions(upper=1.5)
+    assert bool((correction_share(torch.zeros(8, 16, dtype=torch.bool), 0.5, 0.0) == 1).all())
+    for name in ("lower", "upper"):
+        with pytest.raises(ValueError, match=f"{name} must be in"):
+            SmallOptions(**{name: 1.5})
 
 
 def test_noise_evened_at_the_poles_has_one_scale_on_the_sphere():
@@ -98,10 +110,31 @@ def test_noise_evened_at_the_poles_has_one_scale_on_the_sphere():
 def test_what_ships_gives_the_ground_a_grain_and_leaves_the_rest():
     photo = load_photo(ROOT / "examples" / "interior-photo.jpg").rgb
     config = PanoramaConfig(height_px=256, fov_deg=80)
-    small, draft = (run(photo, replace(config, method=m)).panorama for m in ("small", "baseline"))
+    alone = replace(config, method="small", options=SmallOptions(lower=1.0, planes=False))
+    small, draft = (run(photo, c).panorama for c in (alone, config))
     grain = [(x - F.avg_pool2d(x, 9, 1, 4))[:, 200:240].std() for x in (small, draft)]
     assert grain[0] > 1.2 * grain[1], grain
     assert (small[:, :150] - draft[:, :150]).abs().mean() < 1e-3
+
+
+def test_what_ships_shows_a_room_from_the_photo_of_a_room():
+    """Above the photo the ceiling has no streak of the window, below it the floor none of the chairs."""
+    photo = load_photo(ROOT / "examples" / "interior-photo.jpg").rgb
+    config = PanoramaConfig(height_px=256, fov_deg=80)
+    small, draft = (run(photo, replace(config, method=m)).panorama for m in ("small", "baseline"))
+    above, below = slice(60, 80), slice(190, 210)  # 34 to 48 degrees above the horizon, 44 to 58 below
+    uneven = [[x[:, rows].mean(1).std(-1).mean() for rows in (above, below)] for x in (small, draft)]
+    assert uneven[0][0] < 0.8 * uneven[1][0], uneven
+    assert (small[:, 100:140] - draft[:, 100:140]).abs().mean() < 1e-3  # beside the photo nothing changes
+
+
+@pytest.mark.parametrize(("logit", "ceiling"), [(-9.0, True), (9.0, False)])
+def test_the_scaffold_tells_a_ceiling_from_the_sky(logit, ceiling):
+    network = CubeScaffold(CubeScaffoldConfig(face_px=32)).eval()
+    with torch.no_grad():
+        network.head.bias[1] = logit
+    draft = torch.rand(64, 128, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    assert ceiling_by(network)(draft, np.full(128, 20.0)) is ceiling
 
 
 def test_the_method_runs_in_the_stage(tmp_path):
@@ -121,6 +154,7 @@ def test_the_method_runs_in_the_stage(tmp_path):
 
 
 def test_missing_weights_are_one_sentence_before_anything_starts(tmp_path):
-    assert METHODS["small"].files(SmallOptions()) == (shipped_outpainter_path(),)
+    assert METHODS["small"].files(SmallOptions()) == (shipped_outpainter_path(), shipped_scaffold_path())
+    assert METHODS["small"].files(SmallOptions(planes=False)) == (shipped_outpainter_path(),)
     with pytest.raises(FileNotFoundError, match="outpainter weights not found"):
         METHODS["small"].files(SmallOptions(weights=str(tmp_path / "none.safetensors")))

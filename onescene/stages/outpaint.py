@@ -278,9 +278,15 @@ def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int, tours: int = TOURS
     Returns:
         RGB [height, width, 3] in [0, 1]; inside the photo it is close to the photo but not exactly it.
     """
+    return draft_and_strip(placed, mask, np.random.default_rng(seed), tours)[0]
+
+
+def draft_and_strip(
+    placed: np.ndarray, mask: np.ndarray, rng: np.random.Generator, tours: int = TOURS
+) -> tuple[np.ndarray, Strip]:
+    """What :func:`outpaint` returns, and the photo's rows all around that it is made of."""
     height, width = mask.shape
     unit = degrees(height)
-    rng = np.random.default_rng(seed)
     placed = extend(placed, mask)
     columns = photo_columns(placed, mask)
     strip = unroll(placed, columns, choose_tour(columns, width - columns.count, rng, tours))
@@ -293,6 +299,11 @@ def outpaint(placed: np.ndarray, mask: np.ndarray, seed: int, tours: int = TOURS
     mixed = variable_blur(strip.image, RISE_BLUR * (strip.above + strip.below)) * (1 - share) + caps * share
     away = distance_from(mask)
     mixed = variable_blur(mixed, BLUR_DEG_PER_DEG * np.maximum(away - BLUR_FREE_DEG * unit, 0))
-    below = smoothstep((rows - strip.bottom) / (10 * unit))
-    mixed = mixed + ground_texture(placed, mask, rng) * below[..., None]
-    return np.clip(mixed, 0, 1)
+    return np.clip(mixed + grain(placed, mask, strip, rng), 0, 1), strip
+
+
+def grain(placed: np.ndarray, mask: np.ndarray, strip: Strip, rng: np.random.Generator) -> np.ndarray:
+    """The ground's texture, below the strip, to be added; ``placed`` as :func:`extend` makes it."""
+    rows = np.arange(len(placed))[:, None]
+    below = smoothstep((rows - strip.bottom) / (10 * degrees(len(placed))))
+    return ground_texture(placed, mask, rng) * below[..., None]

@@ -1,6 +1,7 @@
-"""Panorama method ``small``: a classical draft whose layout and colours a small learned network corrects.
+"""Panorama method ``small``: a draft by patches, whose layout and colours a small learned network corrects.
 
-placed photo -> classical draft (``outpaint``), whole size
+placed photo -> draft with ground and ceiling in perspective (``planes``), whole size; the scaffold's network tells a
+  ceiling from the sky
   -> draft and photo averaged to the network's size -> corrected there (``models/outpainter``)
   -> where the draft repeats nothing of the photo, the corrected picture takes its place
   -> enlarged + the draft's detail, as far as the draft agrees with the correction
@@ -17,16 +18,21 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from onescene.models.loading import load_scaffold
 from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import pad_sphere
 from onescene.models.outpainter.weights import SmallOptions, load_outpainter
+from onescene.models.scaffold import CubeScaffold
 from onescene.stages.outpaint import outpaint
 from onescene.stages.panorama_methods import PanoramaRequest
+from onescene.stages.planes import outpaint_planes, share_of_sky
+from onescene.stages.scaffold import ScaffoldConfig, predict_distance
 
 WINDOW = 5  # side of the neighbourhood in which draft and correction are compared [pixels of the network's size]
 FLAT = 0.03**2  # variance below which a neighbourhood counts as flat and keeps the draft's grain
 LARGEST_GAIN = 1.5
 EVEN = 0.5  # standard deviation of what evens a row [its height]
+MOST_SKY = 0.25  # mean probability of sky above the photo's rim, below which there is a ceiling
 RIM_DEG = 10.0  # beyond the photo's rows, over which the correction comes in
 
 
@@ -37,16 +43,41 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         FileNotFoundError, ValueError: the weights are missing or do not fit.
     """
     network, _ = load_outpainter(options.file())
+    is_ceiling = ceiling_by(load_scaffold()[0]) if options.planes else None
 
     def synthesise(request: PanoramaRequest) -> Tensor:
-        image = request.placed.panorama.permute(1, 2, 0).float().cpu().numpy()
-        around = outpaint(np.ascontiguousarray(image), request.placed.mask.cpu().numpy(), request.seed)
+        image = request.placed.panorama.permute(1, 2, 0).float().cpu().contiguous().numpy()
+        placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
+        if is_ceiling is None:
+            around = outpaint(image, mask.numpy(), request.seed)
+        else:
+            around = outpaint_planes(image, mask.numpy(), request.seed, is_ceiling)
         request.progress(0.6)
         draft = torch.from_numpy(around).permute(2, 0, 1).float()
-        placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
-        return correct(network, placed, mask, draft, request.generator, options.upper).to(request.placed.panorama)
+        shares = options.lower, options.upper
+        return correct(network, placed, mask, draft, request.generator, shares).to(request.placed.panorama)
 
     return synthesise
+
+
+def ceiling_by(scaffold: CubeScaffold) -> Callable[[np.ndarray, np.ndarray], bool]:
+    """Tells a ceiling from the sky above a photo by the scaffold network's look at a draft.
+
+    Args:
+        scaffold: In evaluation mode.
+
+    Returns:
+        Takes the draft [height, width, 3] and the photo's first row in every column [width].
+    """
+    config = ScaffoldConfig(turns=1)
+
+    @torch.no_grad()
+    def is_ceiling(draft: np.ndarray, top: np.ndarray) -> bool:
+        _, sky = predict_distance(torch.from_numpy(draft).permute(2, 0, 1).float().contiguous(), scaffold, config)
+        every = np.linspace(0, len(top) - 1, sky.shape[1]).round().astype(int)
+        return share_of_sky(sky.numpy(), top[every] / len(draft) * len(sky)) < MOST_SKY
+
+    return is_ceiling
 
 
 @torch.no_grad()
@@ -56,7 +87,7 @@ def correct(
     mask: Bool[Tensor, "h w"],
     draft: Float[Tensor, "3 h w"],
     generator: torch.Generator,
-    upper: float | None = None,
+    shares: tuple[float, float] | None = None,
 ) -> Float[Tensor, "3 h w"]:
     """A draft with the network's layout and colours and its own detail.
 
@@ -66,8 +97,8 @@ def correct(
         mask: True where it is.
         draft: A classical outpainting of it.
         generator: On the CPU; for the network's noise.
-        upper: Share of the correction that is taken above the photo, while none is beside it, where the draft repeats
-            the photo (see :class:`SmallOptions`); None = all of it everywhere, for a draft that repeats nothing.
+        shares: How much of the correction is taken below and above the photo, while none is beside it, where the draft
+            repeats the photo (see :class:`SmallOptions`); None = all of it everywhere: the draft repeats nothing.
     """
     height = network.config.height_px
     hw = (height, 2 * height)
@@ -78,7 +109,7 @@ def correct(
     noise = torch.randn(1, network.config.noise, *hw, generator=generator)
     corrected = network(photo, seen, small, noise).clamp(0, 1)
     change = even_at_poles(corrected - small)
-    change = change if upper is None else change * correction_share(seen[0, 0] > 0, upper)
+    change = change if shares is None else change * correction_share(seen[0, 0] > 0, *shares)
     corrected = torch.where(seen > 0, photo, small + change)
     gain = _enlarged(detail_gain(small, corrected), draft)
     detail = draft[None] - _enlarged(small, draft)
@@ -97,8 +128,8 @@ def even_at_poles(x: Float[Tensor, "... h w"]) -> Float[Tensor, "... h w"]:
     return torch.fft.irfft(torch.fft.rfft(x) * gain, n=width)
 
 
-def correction_share(mask: Bool[Tensor, "h w"], upper: float) -> Float[Tensor, "h 1"]:
-    """How much of the correction each row takes: none beside the photo, all of it below, ``upper`` above.
+def correction_share(mask: Bool[Tensor, "h w"], lower: float, upper: float) -> Float[Tensor, "h 1"]:
+    """How much of the correction each row takes: none beside the photo, ``lower`` below, ``upper`` above.
 
     Beside it the draft repeats what the photo shows; below and above it knows nothing but colours. Without a photo
     nothing is repeated.
@@ -108,7 +139,7 @@ def correction_share(mask: Bool[Tensor, "h w"], upper: float) -> Float[Tensor, "
         return torch.ones(len(mask), 1)
     row, rim = torch.arange(len(mask)), RIM_DEG * len(mask) / 180
     below, above = (row - rows.max()) / rim, (rows.min() - row) / rim
-    return (below.clamp(0, 1) + upper * above.clamp(0, 1))[:, None]
+    return (lower * below.clamp(0, 1) + upper * above.clamp(0, 1))[:, None]
 
 
 def detail_gain(draft: Float[Tensor, "1 3 h w"], corrected: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 1 h w"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from onescene.models.loading import WEIGHTS_DIR, WeightFile, half_bytes, load_into, sha256_of
+from onescene.models.loading import WEIGHTS_DIR, WeightFile, half_bytes, load_into, sha256_of, shipped_scaffold_path
 from onescene.models.outpainter.network import Outpainter, OutpainterConfig
 
 
@@ -17,14 +17,27 @@ class SmallOptions:
     """Settings of the panorama method ``small``."""
 
     weights: str = ""  # file that `onescene train outpainter` made; empty = the shipped one
-    upper: float = 0.0  # share of the correction above the photo; 1: ceilings get a grain, bright skies turn grey
+    lower: float = 0.5  # share of the correction below the photo; 1 is coarser than most ground
+    upper: float = 0.0  # the same above the photo; 1: ceilings get a grain, bright skies turn grey
+    planes: bool = True  # ground and ceiling go on in perspective, by patches; False: the draft is the baseline's
 
     def __post_init__(self) -> None:
-        if not 0 <= self.upper <= 1:
-            raise ValueError(f"upper must be in [0, 1], got {self.upper}")
+        for name in ("lower", "upper"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+
+    def files(self) -> tuple[Path, ...]:
+        """All weight files: the network's, and the scaffold's that tells a ceiling from the sky.
+
+        Raises:
+            FileNotFoundError: one is missing.
+        """
+        if self.planes and not shipped_scaffold_path().is_file():
+            raise FileNotFoundError(f"scaffold weights not found: {shipped_scaffold_path()}")
+        return (self.file(), shipped_scaffold_path()) if self.planes else (self.file(),)
 
     def file(self) -> Path:
-        """The weight file.
+        """The network's weight file.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -1,0 +1,150 @@
+"""Floor and ceiling of an outpainting, continued in perspective: patches of what the photo shows of them.
+
+Private to the panorama stage. Everything below the photo's rows is seen as a plane under the viewer (or above), on a
+chart on which the plane's texture has one scale everywhere; there the ring that the photo, repeated around the circle,
+shows of it is the known part, and all within is filled with its patches (``patches.py``):
+
+    strip, draft -> chart (gnomonic, seen from above) -> patches -> panorama
+
+What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
+from onescene.stages.patches import fill_from_patches
+
+REACH_DEG = 12.0  # height of the ring whose patches are used
+SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
+DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
+UNLIKE = 1.5  # times the median distance of the ring's colours from the start's at the pole: another thing
+LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
+LARGEST_PX = 448  # side of the chart: 1.5 s
+RIM_PX = 2.0  # over which what was found comes in at the photo's rim [pixels of the panorama]
+
+
+def outpaint_planes(
+    placed: np.ndarray, mask: np.ndarray, seed: int, is_ceiling: Callable[[np.ndarray, np.ndarray], bool]
+) -> np.ndarray:
+    """The classical outpainting, its ground and its ceiling continued in perspective.
+
+    Args:
+        placed: RGB [height, width, 3], float32, black outside the photo.
+        mask: True where the photo is [height, width].
+        seed: Of everything drawn.
+        is_ceiling: Whether there is a ceiling above the photo and no sky; it is given the classical outpainting and
+            the photo's first row in every column.
+
+    Returns:
+        RGB [height, width, 3] in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    draft, strip = draft_and_strip(placed, mask, rng)
+    ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
+    out = draft if ground is None else ground
+    if is_ceiling(draft, strip.top):
+        start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
+        ceiling = continue_plane(start, strip.image, strip.top, True, rng)
+        out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
+    return np.clip(out + grain(extend(placed, mask), mask, strip, rng), 0, 1)
+
+
+def _ceiling_colours(strip: Strip) -> np.ndarray:
+    """The upper rim's colours spread over the zenith, none before the others: where patches begin."""
+    latitude = (0.5 - (np.arange(len(strip.above)) + 0.5) / len(strip.above))[:, None] * np.pi
+    sigma = np.deg2rad(2 + 0.5 * strip.above / degrees(len(strip.above))) / np.maximum(np.cos(latitude), 1e-3)
+    rim = rim_colours(strip, True)
+    return spread(rim, np.ones(len(rim)), sigma)
+
+
+def continue_plane(
+    start: np.ndarray, known: np.ndarray, rim: np.ndarray, upper: bool, rng: np.random.Generator
+) -> np.ndarray | None:
+    """A panorama whose ground (or ceiling) goes on inwards from the photo's rim.
+
+    Args:
+        start: RGB [height, width, 3] in [0, 1], float32; beyond the rim it gives the colours to begin with.
+        known: The photo's rows all around [height, width, 3], used up to the rim.
+        rim: The last row that is known in every column [width].
+        upper: The ceiling above the rim instead of the ground below it.
+        rng: For where the search begins.
+
+    Returns:
+        RGB [height, width, 3], as ``start`` up to the rim; None where the ring shows too little.
+    """
+    height = start.shape[0]
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    beyond = (rim - rows) if upper else (rows - rim)  # [pixels]
+    hole = beyond > -1
+    rim_deg = ((np.median(rim) + 0.5) / height - 0.5) * (-180 if upper else 180)  # beyond the horizon
+    if not SHALLOWEST_DEG + 1 <= rim_deg < 90 or not hole.any():
+        return None
+    reach = 1 / np.tan(np.deg2rad(max(rim_deg - REACH_DEG, SHALLOWEST_DEG)))
+    per_px = np.pi / height / np.sin(np.deg2rad(rim_deg)) ** 2  # of the plane, in a row at the rim [plane heights]
+    side = min(16 * int(np.ceil(2 * reach / per_px / DENSITY / 16)), LARGEST_PX)
+    base = np.where(hole[..., None], start, known).astype(np.float32)
+    where = _chart_places((height, start.shape[1]), side, reach, upper)
+    inside = np.hypot(*_plane(side, reach)) < reach
+    in_hole = _looked_up(hole.astype(np.float32), where) > 0.02
+    chart = _looked_up(base, where)
+    pole = start[0 if upper else -1].mean(axis=0)
+    found = fill_from_patches(chart, in_hole, _alike(chart, inside & ~in_hole, pole), rng)
+    if found is None:
+        return None
+    share = np.clip(beyond / RIM_PX, 0, 1)[..., None]
+    return start + (_on_panorama(found, start.shape[:2], reach, upper) - start) * share
+
+
+def _alike(chart: np.ndarray, ring: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """The ring without what is of quite another colour: what stands on a floor, windows below a ceiling."""
+    away = np.abs(chart - colour).sum(axis=-1)
+    return ring & (away < max(UNLIKE * float(np.median(away[ring])), LEAST_UNLIKE))
+
+
+def _plane(side: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the chart's pixels lie on the plane, to the right and ahead [plane heights]."""
+    along = ((np.arange(side) + 0.5) / side * 2 - 1) * reach
+    return tuple(np.meshgrid(along, along))
+
+
+def _chart_places(hw: tuple[int, int], side: int, reach: float, upper: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Column (two more, for the wrapped border) and row of the panorama that each pixel of the chart shows."""
+    right, ahead = _plane(side, reach)
+    latitude = np.arctan2(1, np.hypot(right, ahead)) * (1 if upper else -1)
+    column = (np.arctan2(right, ahead) / (2 * np.pi) + 0.5) * hw[1] - 0.5
+    row = (0.5 - latitude / np.pi) * hw[0] - 0.5
+    return (column + 2).astype(np.float32), row.astype(np.float32)
+
+
+def _looked_up(panorama: np.ndarray, where: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    around = cv2.copyMakeBorder(panorama, 0, 0, 2, 2, cv2.BORDER_WRAP)
+    return cv2.remap(around, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _on_panorama(chart: np.ndarray, hw: tuple[int, int], reach: float, upper: bool) -> np.ndarray:
+    """The chart seen in the panorama; its border where the plane is farther away than it reaches."""
+    longitude = ((np.arange(hw[1]) + 0.5) / hw[1] - 0.5) * 2 * np.pi
+    towards = ((np.arange(hw[0]) + 0.5) / hw[0] - 0.5)[:, None] * np.pi * (-1 if upper else 1)
+    away = np.minimum(1 / np.tan(np.maximum(towards, 1e-3)), 2 * reach)
+    right, ahead = away * np.sin(longitude), away * np.cos(longitude)
+    side = len(chart)
+    places = (((x / reach + 1) / 2 * side - 0.5).astype(np.float32) for x in (right, ahead))
+    return cv2.remap(chart, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
+    """Mean of a sky probability over the solid angle above the photo's rim.
+
+    Args:
+        sky: In [0, 1], of a panorama [height, width].
+        rim: The first row of the photo in every column, of a panorama of that size [width].
+    """
+    height = len(sky)
+    latitude = (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi
+    weight = np.cos(latitude) * (np.arange(height)[:, None] < rim)
+    return float((sky * weight).sum() / max(weight.sum(), 1e-9))

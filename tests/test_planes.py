@@ -1,0 +1,107 @@
+"""Ground and ceiling in perspective: charts and back, a floor of tiles that goes on, symmetry, what gives nothing."""
+
+import numpy as np
+import pytest
+
+from onescene.stages.planes import (
+    _chart_places,
+    _looked_up,
+    _on_panorama,
+    continue_plane,
+    outpaint_planes,
+    share_of_sky,
+)
+
+HW = (128, 256)
+RIM = np.full(HW[1], 84.0)  # 29 degrees below the horizon
+
+
+def floor(tile: float = 0.5) -> np.ndarray:
+    """A floor of tiles, grey above the horizon [height, width, 3]; a tile's side in camera heights."""
+    longitude = ((np.arange(HW[1]) + 0.5) / HW[1] - 0.5) * 2 * np.pi
+    depression = ((np.arange(HW[0]) + 0.5) / HW[0] - 0.5)[:, None] * np.pi
+    away = 1 / np.tan(np.maximum(depression, 0.1))
+    right, ahead = away * np.sin(longitude), away * np.cos(longitude)
+    light = (np.floor(right / tile) + np.floor(ahead / tile)) % 2
+    tiles = np.where(light[..., None] > 0, (0.7, 0.6, 0.5), (0.4, 0.35, 0.3))
+    return np.where(depression[..., None] > 0.15, tiles, 0.5).astype(np.float32)
+
+
+def begun(true: np.ndarray) -> np.ndarray:
+    start = true.copy()
+    start[85:] = (0.55, 0.475, 0.4)
+    return start
+
+
+def test_a_chart_and_back_is_the_panorama():
+    y, x = np.mgrid[: HW[0], : HW[1]]
+    smooth = np.stack([0.5 + 0.3 * np.cos(2 * np.pi * x / HW[1]) * np.sin(np.pi * y / HW[0])] * 3, -1).astype(
+        np.float32
+    )
+    for upper, rows in ((False, slice(90, 127)), (True, slice(1, 38))):
+        chart = _looked_up(smooth, _chart_places(HW, 256, 2.0, upper))
+        back = _on_panorama(chart, HW, 2.0, upper)
+        np.testing.assert_allclose(back[rows], smooth[rows], atol=0.02)
+
+
+def test_a_floor_of_tiles_goes_on():
+    """As many tiles as the true floor has, and nothing changes above the rim."""
+    true = floor()
+    made = continue_plane(begun(true), true, RIM, False, np.random.default_rng(0))
+    assert np.array_equal(made[:84], true[:84])
+    below = slice(90, 118)
+    contrast = [x[below].std(axis=(0, 1)).mean() for x in (made, true)]
+    assert contrast[0] > 0.5 * contrast[1]
+    edges = [np.abs(np.diff(x[below], axis=1)).mean() for x in (made, true)]
+    assert 0.4 < edges[0] / edges[1] < 1.6
+
+
+def test_a_ceiling_is_a_floor_upside_down():
+    true = floor()
+    ground = continue_plane(begun(true), true, RIM, False, np.random.default_rng(0))
+    upside = begun(true)[::-1].copy()
+    ceiling = continue_plane(upside, true[::-1].copy(), HW[0] - 1 - RIM, True, np.random.default_rng(0))
+    assert np.abs(ceiling[::-1] - ground).mean() < 0.02  # a bit of rounding, and patches are found elsewhere
+    assert np.array_equal(ceiling[::-1][:84], ground[:84])
+
+
+def test_what_stands_on_the_floor_does_not_go_on():
+    true = floor()
+    true[70:85, 100:156] = (0.9, 0.1, 0.1)  # a red box at the rim
+    start = begun(true)
+    made = continue_plane(start, true, RIM, False, np.random.default_rng(0))
+    assert np.ptp(made[88:], axis=-1).max() < 0.3
+    assert np.array_equal(made[70:84, 100:156], true[70:84, 100:156])
+
+
+@pytest.mark.parametrize("row", [40.0, 64.0, 69.0], ids=["sky", "horizon", "flat"])
+def test_a_photo_without_ground_gives_nothing(row):
+    true = floor()
+    assert continue_plane(begun(true), true, np.full(HW[1], row), False, np.random.default_rng(0)) is None
+
+
+def test_only_a_ceiling_goes_on_above():
+    placed, mask = floor(), np.zeros(HW, dtype=bool)
+    mask[40:88, 80:176] = True
+    placed[40:64] += 0.1 * (np.arange(HW[1]) // 8 % 2)[:, None]
+    seen = []
+
+    def told(answer):
+        def is_ceiling(draft, top):
+            seen.append((draft.shape, float(np.median(top))))
+            return answer
+
+        return outpaint_planes(np.where(mask[..., None], placed, 0), mask, 0, is_ceiling)
+
+    sky, ceiling = told(False), told(True)
+    assert seen == [((*HW, 3), pytest.approx(41, abs=1))] * 2
+    assert np.abs(sky[:36] - ceiling[:36]).max() > 0.02 and np.abs(sky[50:80] - ceiling[50:80]).max() < 1e-6
+    assert sky.min() >= 0 and ceiling.max() <= 1
+
+
+def test_the_share_of_sky_is_one_of_solid_angle():
+    sky = np.zeros((64, 128))
+    sky[:16] = 1.0  # from 45 degrees up
+    above = (1 - np.sin(np.pi / 4)) / (1 - np.sin(np.pi / 8))
+    assert share_of_sky(sky, np.full(128, 24.0)) == pytest.approx(above, abs=2e-3)
+    assert share_of_sky(sky, np.zeros(128)) == 0
