@@ -120,4 +120,12 @@ def test_bad_input_in_one_sentence(tmp_path, capsys):
     script.write_text("export default 1")
     assert main([*words, "validation", "--packages", str(folder)]) == 2
     assert "photograph must be an EXR in base64, found none in" in capsys.readouterr().err
-    assert not list(out.glob("*"))
+    faces = packages(tmp_path / "humus", "heldout") / "package"
+    (face,) = faces.rglob("teide/posy.jpg")
+    face.write_bytes(b"no picture")
+    assert main([*words, "heldout", "--packages", str(faces)]) == 2
+    assert "teide/posy.jpg must be a picture, but it is damaged" in capsys.readouterr().err
+    face.unlink()
+    assert main([*words, "heldout", "--packages", str(faces)]) == 2
+    assert "photograph must have six faces, found no" in capsys.readouterr().err
+    assert len(list(out.glob("*"))) == 7 and not list(out.glob("*.part"))  # those before the damaged one

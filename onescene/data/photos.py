@@ -14,6 +14,7 @@ white at a scaled luminance of 4) on each channel, and a gamma of 2.2.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,11 +26,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from numpy import ndarray
+from PIL import Image
 from torch import Tensor
 
 from onescene.data.splits import Split, check_split
 from onescene.geometry.cubemap import panorama_from_faces
-from onescene.io import load_image, save_image
 
 KEY, WHITE = 0.18, 4.0  # Reinhard's: what the log-average luminance becomes, the smallest luminance that becomes white
 _LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # Rec. 709, linear
@@ -97,7 +98,7 @@ def write_photos(
             continue
         rgb = read_photo(source)
         rows = min(height, rgb.shape[-2])
-        save_image(F.interpolate(rgb[None], (rows, 2 * rows), mode="area")[0], path)
+        _write_png(F.interpolate(rgb[None], (rows, 2 * rows), mode="area")[0], path)
         on_photo(path)
     return written
 
@@ -122,7 +123,7 @@ def read_photo(path: Path) -> Float[Tensor, "3 height width"]:
             return _as_tensor(tone_map(_read_exr(exr, path)))
     if path.suffix == ".exr":
         return _as_tensor(tone_map(_read_exr(path, path)))
-    faces = [load_image(path.with_name(name + path.suffix)).rot90(turns, (1, 2)) for name, turns in _FACES]
+    faces = [_read_picture(path.with_name(name + path.suffix)).rot90(turns, (1, 2)) for name, turns in _FACES]
     side = faces[0].shape[-1]
     return panorama_from_faces(torch.stack(faces), (2 * side, 4 * side), 90.0).clamp(0, 1)
 
@@ -155,6 +156,26 @@ def _read_exr(path: Path, named: Path) -> Float[ndarray, "height width 3"]:
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{named} must be an EXR with R, G and B, but it is damaged") from error
     return np.ascontiguousarray(pixels[..., :3], dtype=np.float32)
+
+
+def _read_picture(path: Path) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            return _as_tensor(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"photograph must have six faces, found no {path}") from None
+    except OSError as error:
+        raise ValueError(f"{path} must be a picture, but it is damaged") from error
+
+
+def _write_png(rgb: Tensor, path: Path) -> None:
+    """Writes a picture whole or not at all."""
+    part = path.with_suffix(".part")
+    try:
+        Image.fromarray(rgb.mul(255).round().byte().permute(1, 2, 0).numpy()).save(part, format="PNG")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _as_tensor(rgb: ndarray) -> Tensor:
