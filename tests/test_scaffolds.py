@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,12 +20,12 @@ from onescene.geometry.cubemap import face_directions, faces_from_panorama
 from onescene.geometry.equirect import directions_from_panorama
 from onescene.io import load_gaussians
 from onescene.models import one2scene_release, registry, vggt
-from onescene.models.loading import half_bytes, shipped_scaffold_path
+from onescene.models.loading import half_bytes, shards_of, shipped_scaffold_path
 from onescene.models.one2scene import One2Scene
 from onescene.models.one2scene.weights import one2scene_bytes
 from onescene.models.one2scene_release import KEY_PREFIX, ReleaseScaffold, as_gaussians
 from onescene.models.scaffold import CubeScaffold
-from onescene.models.scaffolds import ScaffoldNetwork, Seen, as_scaffold, open_scaffold
+from onescene.models.scaffolds import ScaffoldNetwork, Seen, as_scaffold, open_scaffold, scaffold_file
 from onescene.models.vggt import VGGT
 from onescene.pipeline.evaluation import EvaluationConfig, RoomSamples, evaluate_sample
 from onescene.stages import scaffold
@@ -170,6 +171,21 @@ def test_the_shipped_file_is_the_default():
     assert as_scaffold(view) is view
     with pytest.raises(ValueError, match=r"network must be a scaffold network \(CubeScaffold, One2Scene, .*got Linear"):
         as_scaffold(torch.nn.Linear(1, 1))
+
+
+def test_what_comes_with_the_package_has_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {scaffold_file(), scaffold_file("scaffold-small")} == {shipped_scaffold_path()}
+    view, file = open_scaffold("one2scene-small")
+    assert file.name == "one2scene-small" and file.path == scaffold_file("one2scene-small") in registry.shipped_files()
+    assert isinstance(view.network, One2Scene) and not view.has_gaussians and file.licence == "Apache-2.0"
+    out = scaffold.run(waves(), view, ScaffoldConfig(face_px=32, turns=1, mirror=False))
+    assert out.source == "lifted" and torch.isfinite(out.distance).all()
+    with pytest.raises(ValueError, match="use lifted"):
+        scaffold.run(waves(), view, ScaffoldConfig(face_px=32, source="heads"))
+    assert 20e6 < sum(p.stat().st_size for p in shards_of(file.path)) < 24e6
+    (tmp_path / "one2scene-small").write_text("mine")  # a file of the user's goes first
+    assert scaffold_file("one2scene-small") == Path("one2scene-small")
 
 
 # --- from the command line ---------------------------------------------------------------------------------------

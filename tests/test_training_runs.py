@@ -161,6 +161,7 @@ def test_the_papers_network_is_a_word_in_the_params(tmp_path):
     # or from the encoder of the other small network
     params = params.model_copy(update={"init": str(shipped_scaffold_path()), "out": str(tmp_path / "third")})
     other, _ = load_one2scene(run_training(params, open_data(params), "Apache-2.0"))
+    assert other.config.gaussians  # as the loss has a rendering term
     encoder = load_scaffold()[0].encoder.state_dict()
     for key, value in other.aggregator.patch_embed.encoder.state_dict().items():
         assert torch.equal(value, encoder[key]), key

@@ -43,7 +43,10 @@ def depth(
 def scaffold(
     data: Annotated[Path, typer.Option(help="Folder made by `onescene data`, or a public data set's own.")],
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="File of any scaffold network; default: the shipped.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="NAME|FILE", help="one2scene-small, or any scaffold's file; default: scaffold-small."),
+    ] = None,
     gaussians: Annotated[str, typer.Option(help="auto, heads (the network's own) or lifted.")] = "auto",
     rules: Annotated[
         str | None,

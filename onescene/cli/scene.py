@@ -20,7 +20,10 @@ Frames = Annotated[int | None, typer.Option(help="Views along each way.")]
 Preset = Annotated[str, typer.Option(help="small: a CPU and the shipped weights; paper: the official ones.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")]
 Params = Annotated[Path | None, typer.Option(help="YAML file with any setting of the preset.")]
-ScaffoldWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of another scaffold network.")]
+ScaffoldWeights = Annotated[
+    Path | None,
+    typer.Option(metavar="NAME|FILE", help="Another scaffold network: one2scene-small (the paper's), or a file."),
+]
 Gaussians = Annotated[
     str | None, typer.Option(help="Where the scaffold's Gaussians come from: auto, heads (the network's own), lifted.")
 ]

@@ -45,11 +45,12 @@ class WeightFile:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
+    """SHA-256 of a file, read in blocks; of an index with the files that it names."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for part in shards_of(path):
+        with open(part, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -108,7 +109,7 @@ def shards_of(path: str | Path) -> tuple[Path, ...]:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a ``.safetensors`` file says beside its tensors; nothing for the other formats.
+    """What a ``.safetensors`` file (of an index, its last) says beside its tensors; nothing for the other formats.
 
     Raises:
         FileNotFoundError: no such file.
@@ -117,6 +118,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
+    path = shards_of(path)[-1]
     if path.suffix != ".safetensors":
         return {}
     try:
@@ -223,9 +225,9 @@ def _half_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in state.items()}
 
 
-def shipped_scaffold_path() -> Path:
-    """The scaffold weights that come with the package."""
-    return WEIGHTS_DIR / "scaffold-small.safetensors"
+def shipped_scaffold_path(name: str = "scaffold-small") -> Path:
+    """Scaffold weights that come with the package: scaffold-small, or one2scene-small (an index of two files)."""
+    return WEIGHTS_DIR / (f"{name}.safetensors" if name == "scaffold-small" else f"{name}/one2scene{INDEX}")
 
 
 def load_scaffold(path: str | Path | None = None) -> tuple[CubeScaffold, WeightFile]:

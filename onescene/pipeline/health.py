@@ -149,14 +149,14 @@ def _disk() -> Finding:
 
 def _weights() -> Iterator[Finding]:
     """The networks that come with the package: read, and compared with what they should hold."""
-    from onescene.models.loading import load_scaffold, shipped_scaffold_path
     from onescene.models.outpainter.weights import load_outpainter, shipped_outpainter_path
+    from onescene.models.scaffolds import SHIPPED_SCAFFOLDS, open_scaffold, scaffold_file
     from onescene.models.seva.bundle import SHIPPED, load_bundle
 
-    outpainter, scaffold = shipped_outpainter_path(), shipped_scaffold_path()
+    outpainter = shipped_outpainter_path()
     loads = {
         outpainter: lambda: (load_outpainter(outpainter)[1],),
-        scaffold: lambda: (load_scaffold(scaffold)[1],),
+        **{scaffold_file(name): lambda name=name: (open_scaffold(name)[1],) for name in SHIPPED_SCAFFOLDS},
         SHIPPED: lambda: load_bundle(None).files,
     }
     for shipped, load in loads.items():

@@ -39,7 +39,7 @@ class RunSettings:
     face_px: int = 256  # side of an anchor, and Gaussians along it
     anchor_fov_deg: float = 95.0  # [degrees]
     turns: int = 4  # turned copies whose predicted distance is averaged
-    scaffold_weights: str | None = None  # a file of any network of onescene.models.scaffolds; None = the shipped one
+    scaffold_weights: str | None = None  # scaffold-small (None), one2scene-small, or a file of any scaffold network
     scaffold_source: str = "auto"  # of the Gaussians: heads (the network's own), lifted (from distance), auto
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
     frames: int = 32  # of each trajectory

@@ -59,7 +59,9 @@ def build_network(params: ScaffoldParams, pretrained: bool) -> nn.Module:
     else:
         preset = {"small": one2scene.SMALL, "paper": one2scene.PAPER}[params.preset]
         fusion = preset.fusion if params.fusion else ()
-        network = one2scene.One2Scene(replace(preset, joint=params.joint, fusion=fusion, **size))
+        weights = train_config(params).loss
+        heads = weights.render > 0 or weights.perceptual > 0  # else nothing teaches them Gaussians
+        network = one2scene.One2Scene(replace(preset, joint=params.joint, fusion=fusion, gaussians=heads, **size))
         encoder = network.aggregator.patch_embed.encoder if preset.patch_embed == "lite0" else None
     if pretrained and params.init:
         _start_from(network, params.init)
@@ -101,7 +103,7 @@ def export_weights(state: TrainState, params: ScaffoldParams, path: Path, licenc
         switches = {"joint": str(params.joint), "fusion": str(params.fusion)}
         content = half_bytes(state.average, metadata | {"architecture": "CubeScaffold"} | switches)
     else:
-        content = one2scene_bytes(state.average, metadata | {"name": "one2scene"})
+        content = one2scene_bytes(state.average, metadata | {"name": f"one2scene-{params.preset}"})
     atomic_write_bytes(path, content)
 
 

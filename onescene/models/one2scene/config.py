@@ -30,6 +30,7 @@ class One2SceneConfig(VGGTConfig):
     rays: bool = False  # tokens are told which way they look, so that up is not down
     detail: bool = False  # heads also see the patch embedding's finer maps (with lite0), as in DPT-Hybrid
     sky: bool = False  # whether the Gaussian head predicts where the sky is
+    gaussians: bool = True  # whether it was trained for Gaussians; False = only its sky means something
 
     @property
     def fov_deg(self) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 from onescene.io.gaussians import save_gaussians
 from onescene.io.images import load_panorama, save_distance, save_image
-from onescene.models.loading import shipped_scaffold_path
-from onescene.models.scaffolds import open_scaffold
+from onescene.models.loading import shards_of
+from onescene.models.scaffolds import open_scaffold, scaffold_file
 from onescene.pipeline.layout import PANORAMA_MAX_PX, SCAFFOLD
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext
@@ -20,7 +20,7 @@ _READ = ("face_px", "anchor_fov_deg", "turns", "scaffold_source")  # settings th
 
 def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
     """Predicts the distance, and lifts the panorama or takes the network's own Gaussians."""
-    weights = Path(settings.scaffold_weights) if settings.scaffold_weights else shipped_scaffold_path()
+    weights = scaffold_file(settings.scaffold_weights)
     config = scaffold.ScaffoldConfig(
         face_px=settings.face_px,
         fov_deg=settings.anchor_fov_deg,
@@ -45,7 +45,7 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
         make=make,
         inputs={"panorama": panorama},
         parameters={name: getattr(settings, name) for name in _READ},
-        weights=(weights,),
+        weights=shards_of(weights),
         code=(__name__,),
         read=lambda: load_panorama(panorama, max_height_px=PANORAMA_MAX_PX),
     )
