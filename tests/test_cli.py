@@ -103,12 +103,13 @@ def test_run_json_says_what_made_the_result(tiny_run):
     assert run["parameters"]["fov_deg"] == 80 and run["parameters"]["frames"] == 4 and run["seed"] == 0
     assert {"python", "torch", "onescene"} <= set(run["versions"]) and "commit" in run
     assert run["inputs"]["photo"]["file"] == "mein Foto.png" and len(run["inputs"]["photo"]["sha256"]) == 64
-    assert [w["name"] for w in run["weights"]] == ["scaffold-small", *["views-denoiser"] * 2, "views-autoencoder"]
+    networks = ["outpainter-small", "scaffold-small", *["views-denoiser"] * 2, "views-autoencoder"]
+    assert [w["name"] for w in run["weights"]] == networks
     assert all(len(w["sha256"]) == 64 and w["licence"] == "Apache-2.0" for w in run["weights"])
     assert [s["name"] for s in run["stages"]] == list(STEPS)
     assert all(s["seconds"] > 0 and s["peak_memory_mb"] > 50 for s in run["stages"])
     methods = {s["name"]: s.get("method") for s in run["stages"]}
-    assert (methods["01_panorama"], methods["04_views"]) == ("baseline", "dual-lora")
+    assert (methods["01_panorama"], methods["04_views"]) == ("small", "dual-lora")
 
 
 def test_a_second_run_makes_nothing_and_touches_nothing(copy, capsys):

@@ -31,7 +31,7 @@ class RunSettings:
     pitch_deg: float | None = None  # how far the photo's camera looks up [degrees]; None = of its lines, or level
     roll_deg: float | None = None  # how far it is turned clockwise about its view axis [degrees]; None likewise
     panorama_placement: str = "exact"  # of the photo: exact, or release (HunyuanWorld's rule, level photos only)
-    panorama_method: str = "baseline"  # a name of onescene.stages.panorama_methods.METHODS
+    panorama_method: str = "small"  # a name of onescene.stages.panorama_methods.METHODS
     panorama_prompt: str = ""  # what the panorama shows, in any language that the method's text encoder knows
     panorama_negative_prompt: str = ""  # what it must not show
     panorama_options: dict[str, Any] = field(default_factory=dict)  # of the method: `onescene models list` names them

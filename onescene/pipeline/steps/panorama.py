@@ -10,6 +10,7 @@ import torch
 
 from onescene.geometry.perspective import FOV_RANGE_DEG
 from onescene.io.images import Photo, load_panorama, load_photo, save_image, save_mask
+from onescene.models.loading import WEIGHTS_DIR
 from onescene.pipeline.digests import digest_of_file
 from onescene.pipeline.layout import PANORAMA, PANORAMA_MAX_PX
 from onescene.pipeline.licences import refuse_unaccepted
@@ -116,8 +117,9 @@ def _config(read: Photo | None, settings: RunSettings, options: Any) -> panorama
 
 
 def _used(path: Path, method: PanoramaMethod) -> dict[str, str]:
-    """A weight file, for run.json."""
-    return {"name": method.name, "file": path.name, "sha256": digest_of_file(path), "licence": method.licence}
+    """A weight file, for run.json; what comes with the package has the name of its file."""
+    name = path.stem if path.parent == WEIGHTS_DIR else method.name
+    return {"name": name, "file": path.name, "sha256": digest_of_file(path), "licence": method.licence}
 
 
 def given_panorama_step(file: Path) -> Step:
