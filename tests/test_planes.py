@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from onescene.stages.outpaint import outpaint
 from onescene.stages.planes import (
     _chart_places,
     _looked_up,
@@ -72,6 +73,15 @@ def test_what_stands_on_the_floor_does_not_go_on():
     made = continue_plane(start, true, RIM, False, np.random.default_rng(0))
     assert np.ptp(made[88:], axis=-1).max() < 0.3
     assert np.array_equal(made[70:84, 100:156], true[70:84, 100:156])
+
+
+def test_where_nothing_goes_on_the_draft_stays():
+    """A photo of the sky alone: no ground to go on, and none is made up."""
+    placed, mask = np.full((*HW, 3), 0.5, np.float32), np.zeros(HW, dtype=bool)
+    mask[20:44, 80:176] = True
+    placed[20:44] += 0.1 * (np.arange(HW[1]) // 8 % 2)[:, None].astype(np.float32)
+    given = np.where(mask[..., None], placed, 0)
+    assert np.array_equal(outpaint_planes(given, mask, 0, lambda draft, top: False), outpaint(given, mask, 0))
 
 
 @pytest.mark.parametrize("row", [40.0, 64.0, 69.0], ids=["sky", "horizon", "flat"])

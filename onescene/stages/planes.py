@@ -46,12 +46,12 @@ def outpaint_planes(
     rng = np.random.default_rng(seed)
     draft, strip = draft_and_strip(placed, mask, rng)
     ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
-    out = draft if ground is None else ground
+    out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
     if is_ceiling(draft, strip.top):
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
-    return np.clip(out + grain(extend(placed, mask), mask, strip, rng), 0, 1)
+    return np.clip(out, 0, 1)
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:
@@ -91,9 +91,9 @@ def continue_plane(
     where = _chart_places((height, start.shape[1]), side, reach, upper)
     inside = np.hypot(*_plane(side, reach)) < reach
     in_hole = _looked_up(hole.astype(np.float32), where) > 0.02
-    chart = _looked_up(base, where)
+    chart, ring = _looked_up(base, where), inside & ~in_hole
     pole = start[0 if upper else -1].mean(axis=0)
-    found = fill_from_patches(chart, in_hole, _alike(chart, inside & ~in_hole, pole), rng)
+    found = fill_from_patches(chart, in_hole, _alike(chart, ring, pole), rng) if ring.any() else None
     if found is None:
         return None
     share = np.clip(beyond / RIM_PX, 0, 1)[..., None]
