@@ -310,6 +310,31 @@ def test_a_method_gets_its_options_by_name_and_refuses_others(noise):
     assert out.panorama.max() < 0.11 and out.mask.all() and (out.fov_deg, out.fov_source) == (0.0, "none")
 
 
+WRONG_KINDS = [
+    ("small", {"upper": "some"}, "upper of small must be a finite number, got 'some'"),
+    ("small", {"lower": float("nan")}, "lower of small must be a finite number, got nan"),
+    ("small", {"lower": True}, "lower of small must be a finite number, got True"),
+    ("small", {"planes": "maybe"}, "planes of small must be true or false, got 'maybe'"),
+    ("small", {"planes": 1}, "planes of small must be true or false, got 1"),
+    ("small", {"weights": None}, "weights of small must be text, got None"),
+    ("anchored", {"side_views": "many"}, "side_views of anchored must be a whole number, got 'many'"),
+    ("anchored", {"side_views": 8.5}, "side_views of anchored must be a whole number, got 8.5"),
+    ("anchored", {"heuristic": 3}, "heuristic of anchored must be text, got 3"),
+    ("hunyuan", {"weights": 5}, "weights of hunyuan must be text or null, got 5"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "sentence"), WRONG_KINDS)
+def test_an_option_of_another_type_is_refused_in_a_sentence(name, values, sentence):
+    with pytest.raises(ValueError, match=f"panorama_options: {sentence}"):
+        options_from(METHODS[name], values)
+
+
+def test_a_whole_number_is_a_number_and_null_is_what_may_be_none():
+    assert options_from(METHODS["small"], {"upper": 1, "planes": False}).upper == 1
+    assert options_from(METHODS["hunyuan"], {"weights": None}).weights is None
+
+
 def test_a_method_that_makes_another_size_is_our_failure_in_a_sentence(noise, monkeypatch):
     monkeypatch.setitem(METHODS, "noise", replace(noise, load=lambda options: lambda request: torch.zeros(3, 8, 16)))
     with pytest.raises(ValueError, match=r"method noise made \[3, 8, 16\], not \[3, 64, 128\]"):

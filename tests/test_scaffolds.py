@@ -211,8 +211,11 @@ def test_a_file_of_the_papers_network_runs_as_the_shipped_one_does(tmp_path, one
     capsys.readouterr()
     assert main([*command, "--weights", str(one2scene_file), "--gaussians", "lifted"]) == 0
     assert "03_scaffold: up to date" in capsys.readouterr().err
-    assert main([*command, "--gaussians", "heads"]) == 2
-    assert "CubeScaffold has none; use lifted" in capsys.readouterr().err
+    before = sorted(tmp_path.rglob("*"))
+    for weights in ("scaffold-small", "one2scene-small"):  # said before anything starts
+        assert main([*command, "--weights", weights, "--gaussians", "heads"]) == 2
+        assert "has no trained heads for Gaussians; use lifted" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_it_is_evaluated_as_the_shipped_one_is(tmp_path, one2scene_file, capsys):

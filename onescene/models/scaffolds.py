@@ -208,6 +208,20 @@ def identify_scaffold(path: str | Path) -> str:
     return found.model
 
 
+def has_heads(path: str | Path | None) -> bool:
+    """Whether a weights file's network gives Gaussians of its own, with heads that were trained.
+
+    Args:
+        path: As in :func:`scaffold_file`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`identify_scaffold`.
+    """
+    path = scaffold_file(path)
+    name = identify_scaffold(path)
+    return config_in(path).gaussians if name == _ONE2SCENE else name == "one2scene-scaffold"
+
+
 def open_scaffold(path: str | Path | None = None) -> tuple[ScaffoldNetwork, WeightFile]:
     """The scaffold network of a weights file, whatever its architecture, in evaluation mode and without gradients.
 

@@ -146,10 +146,12 @@ def check_settings(settings: RunSettings) -> None:
     check_view_settings(settings)
     if settings.scaffold_source not in SOURCES:
         raise ValueError(f"scaffold_source must be one of {', '.join(SOURCES)}, got {settings.scaffold_source!r}")
-    if settings.scaffold_weights is not None:
-        from onescene.models.scaffolds import identify_scaffold
+    if settings.scaffold_weights is not None or settings.scaffold_source == "heads":
+        from onescene.models.scaffolds import has_heads, scaffold_file
 
-        identify_scaffold(settings.scaffold_weights)
+        if not has_heads(settings.scaffold_weights) and settings.scaffold_source == "heads":
+            file = scaffold_file(settings.scaffold_weights).name
+            raise ValueError(f"scaffold_source heads: {file} has no trained heads for Gaussians; use lifted")
     check_refine_settings(settings)
     if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
         raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")

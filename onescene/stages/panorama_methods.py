@@ -16,12 +16,12 @@ returns there is seen only in the rim's ``feather_px`` pixels. It must return a 
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -244,14 +244,26 @@ def options_from(method: PanoramaMethod, values: Mapping[str, Any]) -> Any:
     """A method's own settings from a mapping, as a params file gives it.
 
     Raises:
-        ValueError: a key that the method does not know; what the settings' own checks refuse.
+        ValueError: a key that the method does not know; a value of another type; what the settings' own checks refuse.
     """
-    known = [f.name for f in dataclasses.fields(method.options)] if method.options else []
-    for key in values:
+    known = get_type_hints(method.options) if method.options else {}
+    for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(known) or 'none'}"
             raise ValueError(f"panorama_options: {method.name} has no option {key!r}; {hint}")
-    if method.options is None:
-        return None
-    return method.options(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        kinds = get_args(known[key]) or (known[key],)  # of a choice the strings, of a union its members
+        kinds = tuple(dict.fromkeys(kind if isinstance(kind, type) else type(kind) for kind in kinds))
+        if not any(_fits(value, kind) for kind in kinds):
+            wanted = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+            raise ValueError(f"panorama_options: {key} of {method.name} must be {wanted}, got {value!r}")
+    return method.options(**values) if method.options else None
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", type(None): "null"}
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -194,7 +194,7 @@ def _check(panorama: Tensor, network: ScaffoldNetwork, config: ScaffoldConfig) -
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {config.source!r}")
     if config.source == "heads" and not network.has_gaussians:
         kind = type(network.network).__name__
-        raise ValueError(f"source heads needs a network with heads for Gaussians, {kind} has none; use lifted")
+        raise ValueError(f"source heads needs trained heads for Gaussians, this {kind} has none; use lifted")
     if abs(config.fov_deg - network.fov_deg) > 0.01:
         warnings.warn(
             f"fov_deg is {config.fov_deg:g}, the weights are for {network.fov_deg:g}: the anchors have the former, "
