@@ -17,6 +17,7 @@ from onescene.geometry.cubemap import (
     world_from_face,
 )
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.geometry.perspective import crop_panorama, place_photo
 
 
 def smooth_colour(directions):
@@ -133,6 +134,22 @@ def test_c2e_agrees_with_its_slow_twin(overlap):
     faces = torch.rand(6, 2, 8, 8, dtype=torch.float64)
     fast = panorama_from_faces(faces, (8, 16), 95, overlap=overlap)
     torch.testing.assert_close(fast, slow_c2e(faces, (8, 16), 95, overlap))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loses_shades_and_no_places(dtype):
+    """A place in bfloat16 would be two pixels off; the values alone are rounded, once on the way in and once out."""
+    panorama = smooth_panorama(256).to(dtype)
+    faces = faces_from_panorama(panorama, 128, 95)
+    assert faces.dtype == dtype
+    assert torch.equal(faces, faces_from_panorama(panorama.float(), 128, 95).to(dtype))
+    back = panorama_from_faces(faces, (256, 512), 95)
+    assert torch.equal(back, panorama_from_faces(faces.float(), (256, 512), 95).to(dtype))
+    crop = crop_panorama(panorama, face_cameras(64, 95))
+    assert torch.equal(crop, crop_panorama(panorama.float(), face_cameras(64, 95)).to(dtype))
+    photo = faces[0]
+    placed = place_photo(photo, (128, 256), 80.0).panorama
+    assert torch.equal(placed, place_photo(photo.float(), (128, 256), 80.0).panorama.to(dtype))
 
 
 def test_both_directions_are_differentiable():

@@ -24,6 +24,7 @@ from onescene.geometry.equirect import (
     Mode,
     check_panorama_hw,
     directions_from_panorama,
+    not_half,
     panorama_xy_from_directions,
     sample_panorama,
 )
@@ -164,7 +165,7 @@ def faces_from_panorama(
     """
     hw = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
     _check_face(face_px, fov_deg)
-    xy = _e2c_xy((_whole(hw[0]), _whole(hw[1])), _whole(face_px), float(fov_deg), grid).to(panorama)
+    xy = _e2c_xy((_whole(hw[0]), _whole(hw[1])), _whole(face_px), float(fov_deg), grid).to(not_half(panorama))
     faces = sample_panorama(panorama, xy, mode)  # [*, C, 6, S, S]
     return faces.movedim(-3, -4)
 
@@ -247,14 +248,14 @@ def panorama_from_faces(
     height, width = check_panorama_hw(hw)
     face_px, channels, batch = faces.shape[-1], faces.shape[-3], faces.shape[:-4]
     _check_face(face_px, fov_deg, 90.0)
-    row = faces.movedim(-4, -2).reshape(-1, channels, face_px, 6 * face_px)  # F R B L U D side by side
+    row = not_half(faces).movedim(-4, -2).reshape(-1, channels, face_px, 6 * face_px)  # F R B L U D side by side
     out = None
     for slot in _c2e_slots((_whole(height), _whole(width)), _whole(face_px), float(fov_deg), overlap):
         grid = slot.grid.to(row)[None, :, None].expand(row.shape[0], -1, -1, -1)
         part = F.grid_sample(row, grid, mode=mode, padding_mode="border", align_corners=False)[..., 0]
         part = part * slot.weight.to(row)
         out = part if slot.index is None else out.index_add(-1, slot.index.to(row.device), part)
-    return out.reshape(*batch, channels, height, width)
+    return out.reshape(*batch, channels, height, width).to(faces.dtype)
 
 
 def _z_of_unit_ray(face_px: int, fov_deg: float, like: Tensor) -> Tensor:

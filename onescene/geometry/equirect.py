@@ -93,6 +93,15 @@ def pad_panorama(panorama: Float[Tensor, "*batch height width"], pad_px: int) ->
     return torch.cat((tall[..., -pad_px:], tall, tall[..., :pad_px]), dim=-1)
 
 
+def not_half(values: Tensor) -> Tensor:
+    """The same, in float32 where it is half precision.
+
+    What is projected has to be: places are computed beside the values, and a place in bfloat16 is off by two pixels in
+    512 (and ``grid_sample`` with such places reads outside its memory on a processor, PyTorch 2.13).
+    """
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def sample_panorama(
     panorama: Float[Tensor, "*batch channels height width"],
     xy: Float[Tensor, "*points 2"],
@@ -112,11 +121,11 @@ def sample_panorama(
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
     batch, channels, points = panorama.shape[:-3], panorama.shape[-3], xy.shape[:-1]
-    padded = pad_panorama(panorama.reshape(-1, channels, height, width), 1)
-    xy = xy.to(panorama.dtype).reshape(1, -1, 1, 2)
+    padded = pad_panorama(not_half(panorama).reshape(-1, channels, height, width), 1)
+    xy = xy.to(padded.dtype).reshape(1, -1, 1, 2)
     x = torch.remainder(xy[..., 0], width) + 1
     y = xy[..., 1].clamp(0, height) + 1
     grid = torch.stack((2 * x / (width + 2) - 1, 2 * y / (height + 2) - 1), dim=-1)
     grid = grid.expand(padded.shape[0], -1, -1, -1)
     out = F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=False)
-    return out.reshape(*batch, channels, *points)
+    return out.reshape(*batch, channels, *points).to(panorama.dtype)

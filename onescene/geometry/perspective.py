@@ -15,6 +15,7 @@ from onescene.geometry.equirect import (
     check_panorama_hw,
     directions_from_lonlat,
     directions_from_panorama,
+    not_half,
     panorama_xy_from_directions,
     sample_panorama,
 )
@@ -162,15 +163,16 @@ def crop_panorama(
     f_px = float(cameras.K.detach()[:, (0, 1), (0, 1)].abs().min())
     coarser = hw[1] / (2 * math.pi) / f_px  # panorama pixels per crop pixel, on the optical axis
     samples = min(_MAX_SAMPLES, math.ceil(coarser - 1e-6)) if antialias and coarser > 1 else 1
-    K, rotation = cameras.K.to(panorama), cameras.world_from_cam[:, :3, :3].to(panorama)
-    xy = _pixel_xy(cameras.hw, panorama)
+    like = not_half(panorama)
+    K, rotation = cameras.K.to(like), cameras.world_from_cam[:, :3, :3].to(like)
+    xy = _pixel_xy(cameras.hw, like)
     total = None
     for dy in _offsets(samples):
         for dx in _offsets(samples):
             rays = _rotate(rotation, _rays_cam(K, xy + xy.new_tensor((dx, dy))))
-            part = sample_panorama(panorama, panorama_xy_from_directions(rays, hw))  # [*, C, V, h, w]
+            part = sample_panorama(like, panorama_xy_from_directions(rays, hw))  # [*, C, V, h, w]
             total = part if total is None else total + part
-    return (total / samples**2).movedim(-3, -4)
+    return (total / samples**2).movedim(-3, -4).to(panorama.dtype)
 
 
 def _shrink_photo(photo: Tensor, K: Tensor, f_wanted_px: float) -> tuple[Tensor, Tensor]:
@@ -244,7 +246,7 @@ def place_photo(
     border_px = torch.minimum(xy, 2 * K[:2, 2] - xy).amin(-1) * (f_panorama_px / K[0, 0])
     weight = (border_px / feather_px).clamp(0, 1) * mask if feather_px > 0 else mask.to(f64)
     rows, columns = torch.nonzero(mask, as_tuple=True)
-    colours = _average_photo(photo, K, rotation, hw, (rows, columns))
+    colours = _average_photo(not_half(photo), K, rotation, hw, (rows, columns)).to(photo.dtype)
     panorama = photo.new_zeros(3, *hw).index_put((torch.arange(3, device=device)[:, None], rows, columns), colours)
     return PlacedPhoto(panorama=panorama, mask=mask, weight=weight.to(photo))
 
