@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from onescene.data.colours import load_colours, photos_to_train, shrink_colours
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.images import load_panorama
+from onescene.models.arithmetic import Precision
 from onescene.models.loading import load_into
 from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import outpainter_bytes
@@ -66,7 +67,7 @@ class OutpainterParams(BaseModel):
     adversarial: float
     views: int
     critic_from: int
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     init: str | None = None  # weights to start from: an earlier training's file
     checkpoint_every: int = 100  # steps
     threads: int = 0  # torch threads, 0 = torch's own choice

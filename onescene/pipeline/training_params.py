@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from onescene.models.arithmetic import Precision
 from onescene.pipeline.parameters import read_params as read_yaml
 from onescene.pipeline.training_run import FREE, checked
 from onescene.training.perceptual import Perceptual, choose_perceptual
@@ -38,6 +39,7 @@ class ScaffoldParams(BaseModel):
     warmup_steps: int
     decay_fraction: float
     ema: float
+    precision: Precision
     seed: int
     views: int  # displaced views per panorama in the rendering loss
     perceptual: Perceptual

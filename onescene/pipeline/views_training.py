@@ -16,6 +16,7 @@ from safetensors.torch import save
 from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import SceneSet
 from onescene.io.atomic import atomic_write_bytes, atomic_write_json
+from onescene.models.arithmetic import Precision
 from onescene.models.loading import INDEX, half_shards
 from onescene.models.seva import SMALL as SMALL_NETWORK
 from onescene.models.seva import SevaConfig, SevaUNet
@@ -86,7 +87,7 @@ class ViewParams(BaseModel):
     trains: Literal["adapters", "all"]
     ema: float
     clip: float
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     start_sigma: float
     perceptual: Perceptual
     colour_error: Literal["absolute", "squared"]
@@ -233,9 +234,8 @@ def start_or_resume(params: ViewParams, data: Scenes, device: torch.device) -> V
     Raises:
         FileNotFoundError, ValueError: weights or the checkpoint are missing, damaged or of another run.
     """
-    out = Path(params.out)
-    saved = read_checkpoint(out, stored_config(params))
-    state = new_view_state(build_models(params, data, out, device), train_config(params))
+    saved = read_checkpoint(Path(params.out), stored_config(params))
+    state = new_view_state(build_models(params, data, Path(params.out), device), train_config(params))
     if saved is not None:
         state.load_state_dict(saved)
     return state
@@ -285,10 +285,10 @@ def export_bundle(models: ViewModels, params: ViewParams, folder: Path, licence:
         moved = {part: os.path.relpath(base / name, folder) for part, name in there.items()}
         manifest = replace(manifest, **moved, adapters=())
     if params.trains == "adapters":
-        for which, name in ((1, "clean"), (2, "rendered")):
+        manifest, licences = replace(manifest, adapters=("clean", "rendered")), licences | {"adapters": licence}
+        for which, name in enumerate(manifest.adapters, 1):
             for file, content in adapter_files(network, which).items():
                 atomic_write_bytes(_made(folder / name) / file, content)
-        manifest, licences = replace(manifest, adapters=("clean", "rendered")), licences | {"adapters": licence}
     else:
         metadata = {"licence": licence, "method": params.method, "steps": str(params.steps), "seed": str(params.seed)}
         for file, content in half_shards(network, DENOISER, metadata).items():

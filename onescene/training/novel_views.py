@@ -11,7 +11,6 @@ With ``start_sigma`` it learns to make a view in one step instead, as Difix3D+ d
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from onescene.models.arithmetic import Precision, arithmetic
 from onescene.models.dual_lora import train_adapters_only
 from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva_schedule import level_below
@@ -43,7 +43,7 @@ class ViewTrainConfig:
     trains: Literal["adapters", "all"] = "adapters"  # all = the release's full fine-tune
     ema: float = 0.999  # decay of the averaged weights
     clip: float = 1.0  # gradient norm
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the network's arithmetic
+    precision: Precision = "float32"  # of the network's arithmetic
     start_sigma: float = 0.0  # > 0: one step from the renders, at that level; 0: from noise of every level
     perceptual: Perceptual = "auto"  # distance in the loss of that one step
     colour_error: ColourError = "absolute"  # of that one step
@@ -188,7 +188,7 @@ def _add_gradients(
         some = drawn[first : first + config.at_a_time]
         scale = models.manifest.camera_scale
         chunks = [encode_chunk(sample, config.draw, encoders, device, scale) for sample, _ in some]
-        with _arithmetic(device, config.precision):
+        with arithmetic(device, config.precision):
             if config.start_sigma:
                 true = torch.stack([sample.true for sample, _ in some]).to(device)
                 wanted = perceptual, [g for _, g in some], config.colour_error
@@ -199,10 +199,6 @@ def _add_gradients(
         loss.backward()
         total += loss.detach()
     return {"total": total}
-
-
-def _arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    return contextlib.nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def _lr_factor(step: int, config: ViewTrainConfig) -> float:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
+from onescene.models.arithmetic import Precision, arithmetic
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.outpainter import Outpainter
@@ -57,7 +57,7 @@ class OutpaintTrainConfig:
     adversarial: float = 0.0  # of the critic; 0 = without
     views: int = 4  # that features, critic and perceptual distance are shown of each panorama
     critic_from: int = 0  # step at which the critic comes in
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
+    precision: Precision = "float32"  # of the convolutions
 
 
 @dataclass
@@ -236,8 +236,7 @@ def _step(
     teacher: Teacher | None,
 ) -> dict[str, Tensor]:
     """One step of the network and, where it is due, of its critic; every loss term."""
-    half = torch.autocast(batch.true.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    with half:
+    with arithmetic(batch.true.device, config.precision):
         predicted = state.network(batch.true * batch.mask, batch.mask, batch.draft, noise).float()
     terms = {"layout": layout_distance(predicted, batch.true, batch.mask, config.scales)}
     total = config.layout * terms["layout"]
@@ -247,7 +246,7 @@ def _step(
     if teacher is not None:
         shown = cut_views(torch.where(batch.mask > 0, batch.true, predicted), views)
         true = cut_views(batch.true, views)
-        with half:
+        with arithmetic(batch.true.device, config.precision):
             if teacher.distance is not None:
                 terms["perceptual"] = teacher.distance(shown, true).float().mean()
             seen = teacher.features(shown)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onescene.geometry.cubemap import faces_from_panorama
+from onescene.models.arithmetic import Precision, arithmetic
 from onescene.training.batches import PanoramaSet, PosedSet, Sample, draw_batch, shrink_targets
 from onescene.training.batches import load_batch as load_batch  # the notebooks' name for it
 from onescene.training.networks import TrainedNetwork, trained
@@ -39,6 +40,7 @@ class TrainConfig:
     decay_fraction: float = 0.3  # the learning rate falls to zero over this last part
     ema: float = 0.998  # decay of the averaged weights
     clip: float = 1.0  # gradient norm
+    precision: Precision = "float32"  # of the network's arithmetic; losses and geometry are in float32
     seed: int = 0
     views: int = 2  # displaced views per panorama in the rendering loss, where the data has them
     perceptual: Perceptual = "auto"  # which distance the term `perceptual` is
@@ -128,7 +130,8 @@ def batch_terms(
     )
     faces = faces_from_panorama(seen.to(device), kind.face_px, kind.fov_deg)
     log_distance, sky = (x.to(device) for x in shrink_targets(log_distance, sky, kind.face_px))
-    raw = forward(faces)
+    with arithmetic(device, config.precision):
+        raw = forward(faces)
     prediction = kind.on_panorama(raw, log_distance.shape[-2:])
     terms = scaffold_loss(prediction, log_distance, sky, kind.fov_deg, weights)
     if not (weights.render or weights.perceptual):

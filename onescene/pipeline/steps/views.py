@@ -22,6 +22,7 @@ from onescene.io.cameras import load_cameras, save_cameras
 from onescene.io.gaussians import load_gaussians
 from onescene.io.images import load_distance, load_image, save_image
 from onescene.io.video import save_video
+from onescene.models.arithmetic import best_device
 from onescene.models.loading import WeightFile
 from onescene.models.seva.bundle import check_bundle, load_bundle
 from onescene.pipeline.digests import digest_of_value
@@ -87,7 +88,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
                 logger.warning(sentence)
         kept, guide = None, None
         if settings.method != "baseline":
-            kept = KeptFrames(gaussians.parents[1], digest_of_value(made_from(step)), _device())
+            kept = KeptFrames(gaussians.parents[1], digest_of_value(made_from(step)), best_device())
             guide = _guide(settings, kept, context)
             facts["weights"] = [_as_fact(file) for file in guide.models.files]
         made = _written(views.iterate(scene, cameras, config, guide), len(cameras), context)
@@ -111,10 +112,6 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
     return step
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _guide(settings: RunSettings, kept: KeptFrames, context: StepContext) -> Guide:
     """Networks and anchors of a run, and its frames that are kept."""
     faces = torch.stack([load_image(context.inputs[face]) for face in FACES])
@@ -133,7 +130,7 @@ def view_guide(
     """
     if settings.method == "baseline":
         return None
-    models = load_bundle(settings.view_weights, device or _device())
+    models = load_bundle(settings.view_weights, device or best_device())
     return Guide(models=models, anchors=anchors, fov_deg=settings.anchor_fov_deg, config=synthesis_config(settings))
 
 
