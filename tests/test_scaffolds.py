@@ -165,6 +165,42 @@ def test_public_vggt_gives_distances_to_lift(tiny_sizes, tmp_path):
     assert out.source == "lifted" and torch.isfinite(out.distance).all()
 
 
+NETWORKS = {
+    "cube": lambda: CubeScaffold(),
+    "one2scene": lambda: One2Scene(ONE2SCENE_TINY),
+    "vggt": lambda: VGGT(PUBLIC),
+    "release": lambda: ReleaseScaffold(RELEASE_TINY),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_everything_is_computed_where_the_weights_are(name, monkeypatch):
+    """On a device that computes shapes alone, and that refuses to mix with the processor's tensors."""
+    monkeypatch.setattr("onescene.models.one2scene.network._check_faces", lambda *given: None)  # it reads values
+    with torch.device("meta"):
+        view = as_scaffold(NETWORKS[name]().eval().requires_grad_(False))
+    face_px = 2 * view.side_px
+    seen = view._see(torch.rand(6, 3, face_px, face_px, device="meta"))
+    assert seen.log_distance.device.type == seen.face_log_distance.device.type == "meta"
+    assert seen.log_distance.shape == (face_px, 2 * face_px) and seen.log_distance.dtype == torch.float32
+    if seen.gaussians is not None:
+        assert len(seen.gaussians()) == 6 * face_px**2 and seen.gaussians().means.device.type == "meta"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["one2scene", "vggt"])
+def test_in_bfloat16_a_large_network_sees_the_same(name, monkeypatch):
+    torch.manual_seed(0)
+    view = as_scaffold(NETWORKS[name]().eval())
+    faces = faces_from_panorama(waves(), view.face_px, 95.0)
+    exact = view.see(faces)
+    monkeypatch.setattr("onescene.models.scaffolds.best_precision", lambda device: "bfloat16")
+    quick = view.see(faces)
+    assert quick.log_distance.dtype == torch.float32 and not torch.equal(quick.log_distance, exact.log_distance)
+    assert (quick.log_distance - exact.log_distance).abs().max() < 0.05
+    assert not torch.is_autocast_enabled("cpu")
+
+
 def test_the_shipped_file_is_the_default():
     view, file = open_scaffold()
     assert isinstance(view.network, CubeScaffold) and file.path == shipped_scaffold_path() and not view.has_gaussians

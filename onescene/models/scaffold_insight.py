@@ -54,7 +54,7 @@ def attention_of_patch(
         raise ValueError("network must attend across faces, this one has no joint attention")
     if not -len(joint) <= layer < len(joint):
         raise ValueError(f"layer must be one of {len(joint)} joint attentions, got {layer}")
-    query, key = joint[layer]
+    query, key = (part.to(faces) for part in joint[layer])
     n = math.isqrt(most // 6)
     special = most // 6 - n * n  # camera and register tokens stand in front of each face's patches
     face, row, column = patch

@@ -15,7 +15,7 @@ A new kind of network is one more class here; files are known by what they hold,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from onescene.geometry.cubemap import Grid, distance_from_depth_z, face_cameras, panorama_from_faces
 from onescene.models import one2scene_release as release
 from onescene.models import vggt
+from onescene.models.arithmetic import arithmetic, best_device, best_precision
 from onescene.models.loading import (
     WeightFile,
     compare_keys,
@@ -64,6 +65,13 @@ class Seen:
     face_sky_logit: Float[Tensor, "6 face face"] | None = None
     gaussians: Callable[[], Gaussians] | None = None
 
+    def to(self, device: torch.device) -> Seen:
+        """The same on another device."""
+        known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        make = known.pop("gaussians", None)
+        moved = {name: value.to(device) for name, value in known.items()}
+        return replace(self, **moved, gaussians=None if make is None else lambda: make().to(device))
+
 
 class ScaffoldNetwork:
     """A scaffold network behind one interface.
@@ -75,16 +83,26 @@ class ScaffoldNetwork:
         fov_deg: Field of view of the faces that the weights are for [degrees].
         grid: Where faces sample the panorama (see :func:`onescene.geometry.cubemap.faces_from_panorama`).
         has_gaussians: Whether it has heads for Gaussians.
+        large: Whether its attention is worth the speed of bfloat16, on a GPU that has it.
     """
 
     grid: Grid = "paper"
     has_gaussians = False
+    large = False
 
     def __init__(self, network: nn.Module, face_px: int, side_px: int, fov_deg: float) -> None:
         self.network, self.face_px, self.side_px, self.fov_deg = network, face_px, side_px, fov_deg
 
     def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
-        """One pass over the faces of one panorama, RGB in [0, 1], order F R B L U D."""
+        """One pass over the faces of one panorama, RGB in [0, 1], order F R B L U D.
+
+        The network computes where its weights are; the answer is where the faces are.
+        """
+        device = next(self.network.parameters()).device
+        with arithmetic(device, best_precision(device) if self.large else "float32"):
+            return self._see(faces.to(device)).to(faces.device)
+
+    def _see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         raise NotImplementedError
 
     def _from_faces(self, log_distance: Tensor, sky_logit: Tensor | None = None, gaussians=None) -> Seen:
@@ -99,29 +117,33 @@ class _Cube(ScaffoldNetwork):
     def __init__(self, network: CubeScaffold) -> None:
         super().__init__(network, network.config.face_px, 32, network.config.fov_deg)
 
-    def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
+    def _see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         out = self.network(faces[None])
         return Seen(out.log_distance[0], out.sky_logit[0], out.face_log_distance[0])
 
 
 class _One2Scene(ScaffoldNetwork):
+    large = True
+
     def __init__(self, network: One2Scene) -> None:
         config = network.config
         super().__init__(network, config.face_px, config.side_px, config.fov_deg)
         self.has_gaussians = config.gaussians
 
-    def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
+    def _see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         out = self.network(faces[None])
         sky = None if out.face_sky_logit is None else out.face_sky_logit[0]
         return self._from_faces(out.face_log_distance[0], sky, out.gaussians if self.has_gaussians else None)
 
 
 class _VGGT(ScaffoldNetwork):
+    large = True
+
     def __init__(self, network: vggt.VGGT) -> None:
         config = network.config
         super().__init__(network, config.img_size, config.side_px, config.fusion_fov_deg)
 
-    def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
+    def _see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         depth_z = self.network(faces[None]).depth_z[0]
         return self._from_faces(distance_from_depth_z(depth_z, self.fov_deg).log())
 
@@ -135,7 +157,7 @@ class _Release(ScaffoldNetwork):
     def __init__(self, network: release.ReleaseScaffold) -> None:
         super().__init__(network, _RELEASE_FACE_PX, network.config.patch_size, _FOV_DEG)
 
-    def see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
+    def _see(self, faces: Float[Tensor, "6 3 face face"]) -> Seen:
         size = faces.shape[-1]
         cameras = face_cameras(size, self.fov_deg, device=faces.device, dtype=faces.dtype)
         K = cameras.K / size
@@ -222,17 +244,21 @@ def has_heads(path: str | Path | None) -> bool:
     return config_in(path).gaussians if name == _ONE2SCENE else name == "one2scene-scaffold"
 
 
-def open_scaffold(path: str | Path | None = None) -> tuple[ScaffoldNetwork, WeightFile]:
+def open_scaffold(
+    path: str | Path | None = None, device: str | torch.device | None = None
+) -> tuple[ScaffoldNetwork, WeightFile]:
     """The scaffold network of a weights file, whatever its architecture, in evaluation mode and without gradients.
 
     Args:
         path: As in :func:`scaffold_file`.
+        device: Where it is to compute; None = the GPU that torch sees, else the processor.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`identify_scaffold`.
     """
     path = scaffold_file(path)
     network, file = _OPENERS[identify_scaffold(path)](path)
+    network = network.to(best_device() if device is None else device)
     return as_scaffold(network.eval().requires_grad_(False)), file
 
 

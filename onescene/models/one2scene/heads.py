@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from onescene.geometry.cubemap import face_directions
+from onescene.geometry.equirect import not_half
 from onescene.models.one2scene.config import One2SceneConfig
 from onescene.models.one2scene.gaussians import SIZES, raw_channels
 from onescene.models.scaffold.network import RAY_CHANNELS, ray_code
@@ -67,5 +68,5 @@ class RayCode(nn.Linear):
 
     def forward(self, side: int, fov_deg: float, like: Tensor) -> Float[Tensor, "6 n dim"]:
         """Code of ``side`` x ``side`` patches of six faces, in the device and precision of ``like``."""
-        directions = face_directions(side, fov_deg, device=like.device, dtype=like.dtype)
-        return super().forward(ray_code(directions).flatten(1, 2))
+        directions = face_directions(side, fov_deg, device=like.device, dtype=not_half(like).dtype)
+        return super().forward(ray_code(directions).to(like).flatten(1, 2))

@@ -38,6 +38,8 @@ from onescene.geometry.cubemap import (
     distance_from_depth_z,
     panorama_from_faces,
 )
+from onescene.geometry.equirect import not_half
+from onescene.models.arithmetic import own_precision
 from onescene.models.one2scene.config import PAPER, One2SceneConfig
 from onescene.models.one2scene.gaussians import Convention, FaceGaussians, activate, add_colour, as_gaussians
 from onescene.models.one2scene.heads import GaussianHead, RayCode
@@ -159,8 +161,10 @@ class One2Scene(VGGT):
         face_px = faces.shape[-1]
         code = self.rays(face_px // config.patch_size, fov_deg, faces) if config.rays else None
         layers, details = self.aggregator.features(faces, config.intermediate_layer_idx, code)
-        raw_depth = self._scene_by_scene("depth", faces, layers, details, fov_deg)
-        raw = self._scene_by_scene("gaussian", faces, layers, details, fov_deg)
+        with own_precision(faces.device):  # the heads, as in VGGT
+            layers, details = ([x.to(self._head_dtype) for x in some] for some in (layers, details))
+            raw_depth = not_half(self._scene_by_scene("depth", faces, layers, details, fov_deg))
+            raw = not_half(self._scene_by_scene("gaussian", faces, layers, details, fov_deg))
         depth = raw_depth[..., 0].exp()
         distance = depth if config.depth_kind == "distance" else distance_from_depth_z(depth, fov_deg)
         f_px = face_px / 2 / math.tan(math.radians(fov_deg) / 2)

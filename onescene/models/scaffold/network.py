@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from onescene.geometry.cubemap import face_directions, panorama_from_faces
+from onescene.geometry.equirect import not_half
 from onescene.models.encoder import TAP_CHANNELS, EfficientNetLite0
 from onescene.models.scaffold.fusion import BidirectionalFusion, SphereConv, merge_batch, split_batch
 
@@ -123,9 +124,9 @@ class CubeScaffold(nn.Module):
         """Joint attention over the tokens of six faces; [6 B, C, n, n] -> [6 B, dim, n, n]."""
         n = f16.shape[-1]
         deep = F.interpolate(self.token_32(f32), size=(n, n), mode="bilinear", align_corners=False)
-        rays = face_directions(n, self.config.fov_deg, device=f16.device, dtype=f16.dtype)
+        rays = ray_code(face_directions(n, self.config.fov_deg, device=f16.device, dtype=not_half(f16).dtype)).to(f16)
         x = (self.token_16(f16) + deep).flatten(2).transpose(1, 2)
-        x = split_batch(x) + self.token_ray(ray_code(rays).flatten(1, 2))
+        x = split_batch(x) + self.token_ray(rays.flatten(1, 2))
         shape = (0, 1) if not self.config.joint else (1, 2)
         x = x.flatten(*shape)
         for block in self.blocks:
@@ -161,7 +162,7 @@ class CubeScaffold(nn.Module):
         face_px = faces.shape[-1]
         taps = self.encoder(merge_batch(faces).contiguous(memory_format=torch.channels_last))
         features = split_batch(self._decode(taps))
-        raw = split_batch(self.head(merge_batch(features)))
+        raw = not_half(split_batch(self.head(merge_batch(features))))
         hw = (face_px, 2 * face_px)
         panorama = panorama_from_faces(raw, hw, self.config.fov_deg)
         if self.config.fusion:

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onescene.geometry.equirect import not_half
+from onescene.models.arithmetic import own_precision
 from onescene.models.scaffold.fusion import BidirectionalFusion, merge_batch, split_batch
 from onescene.models.vggt.aggregator import SPECIAL, Aggregator
 from onescene.models.vggt.camera import CameraHead
@@ -124,6 +126,10 @@ class VGGT(nn.Module):
             {name: BidirectionalFusion(n, n // 2, config.fusion_fov_deg) for name, n in channels.items()}
         )
 
+    @property
+    def _head_dtype(self) -> torch.dtype:
+        return next(self.depth_head.parameters()).dtype
+
     def _fused(
         self, name: str, faces: Float[Tensor, "n c face face"], fov_deg: float | None = None
     ) -> Float[Tensor, "n c face face"]:
@@ -153,13 +159,16 @@ class VGGT(nn.Module):
             raise ValueError(f"images must be {expected}, got {tuple(images.shape)}")
         if config.fusion and (images.shape[1] != 6 or hw[0] != hw[1]):
             raise ValueError(f"with fusion images must be six square faces, got {tuple(images.shape)}")
-        *layers, last = self.aggregator(images, (*config.intermediate_layer_idx, config.depth - 1))
-        depth = self._dense(self.depth_head, layers, hw, fused=bool(config.fusion))
-        points = self._dense(self.point_head, layers, hw) if config.point_head else None
+        layers = self.aggregator(images, (*config.intermediate_layer_idx, config.depth - 1))
+        with own_precision(images.device):  # the heads, as in the public code
+            *layers, last = (layer.to(self._head_dtype) for layer in layers)
+            depth = not_half(self._dense(self.depth_head, layers, hw, fused=bool(config.fusion)))
+            points = not_half(self._dense(self.point_head, layers, hw)) if config.point_head else None
+            pose_encoding = self.camera_head(last) if config.camera_head else None
         return VGGTPrediction(
             depth_z=depth[..., 0].exp(),
             confidence=1 + depth[..., 1].exp(),
-            pose_encoding=self.camera_head(last) if config.camera_head else None,
+            pose_encoding=pose_encoding,
             points=None if points is None else points[..., :3].sign() * points[..., :3].abs().expm1(),
             points_confidence=None if points is None else 1 + points[..., 3].exp(),
         )
