@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from typer.testing import CliRunner
 
+from onescene.cli import main
 from onescene.cli.app import app
 from onescene.io import load_panorama, save_image
 from onescene.models.loading import imagenet_weights_path
 from onescene.pipeline import panorama_evaluation as judge
+from onescene.pipeline.evaluation import MapSamples
 from onescene.stages.panorama import PanoramaConfig
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -79,6 +81,25 @@ def test_the_command(small: torch.Tensor, tmp_path: Path) -> None:
         wrong = CliRunner().invoke(app, ["evaluate", "panorama", str(tmp_path / "in"), *words])
         assert isinstance(wrong.exception, ValueError)
         assert named in str(wrong.exception)
+
+
+def test_packed_panoramas_are_judged_too(tmp_path: Path) -> None:
+    """What ``onescene data`` made, by its folder; a split that is not there, and one of pictures, are refused."""
+    room = tmp_path / "rooms"
+    assert main(["data", "rooms", "--out", str(room), "--count", "3", "--height", "64"]) == 0
+    named = dict(judge.read_truths(room, 64, every=2))
+    packed = [s.rgb for s in MapSamples(room)]
+    assert len(named) == 2 and all(torch.equal(a, packed[2 * i]) for i, a in enumerate(named.values()))
+    told = CliRunner().invoke(app, ["evaluate", "panorama", str(room), "--every", "2"])
+    assert set(json.loads(told.stdout)) == set(named)
+    save_image(packed[0], tmp_path / "room.png")
+    for words, named in (
+        ([str(room), "--split", "heldout"], "no panorama to evaluate in"),
+        ([str(room), "--every", "0"], "every must be >= 1, got 0"),
+        ([str(tmp_path / "room.png"), "--split", "heldout"], "are of packed panoramas"),
+    ):
+        wrong = CliRunner().invoke(app, ["evaluate", "panorama", *words])
+        assert isinstance(wrong.exception, ValueError) and named in str(wrong.exception)
 
 
 def _needs_imagenet() -> None:

@@ -126,7 +126,10 @@ def images(
 
 @group.command()
 def panorama(
-    panoramas: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A 2:1 panorama, or a folder of them.")],
+    panoramas: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DIR", help="A 2:1 panorama, a folder of them, or one that `onescene data` made."),
+    ],
     methods: Annotated[
         str | None,
         typer.Option(
@@ -136,6 +139,8 @@ def panorama(
     fov_deg: Annotated[float, typer.Option(help="Field of view of those photos' long side [degrees].")] = 75.0,
     height: Annotated[int, typer.Option(help="Rows of the panoramas that are made.")] = 512,
     seeds: Annotated[int, typer.Option(help="Panoramas per photo; 1: diversity is not told.")] = 2,
+    split: Annotated[str | None, typer.Option(help="Of what `onescene data` made: train, validation, heldout.")] = None,
+    every: Annotated[int, typer.Option(help="Take every n-th of those.")] = 1,
     out: Annotated[Path | None, typer.Option(help="CSV file: a row per panorama and method, then the means.")] = None,
     pictures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="With --methods: what is judged, as DIR/PANORAMA/METHOD.png.")
@@ -150,15 +155,15 @@ def panorama(
 
     if pictures is not None and methods is None:
         raise ValueError("--pictures shows what methods make: name some with --methods")
-    files = judge.panorama_files(panoramas)
+    truths = judge.read_truths(panoramas, height, split, every)
     if methods is None:
-        truths = judge.read_truths(files, height)
         rows = [{"panorama": name} | judge.measure_panorama(rgb) for name, rgb in truths]
         numbers = {row["panorama"]: {k: v for k, v in row.items() if k != "panorama"} for row in rows}
+        if not rows:
+            raise ValueError(f"no panorama to evaluate in {panoramas}")
     else:
         variants = {words: _variant(words, height, fov_deg) for words in methods.split(",")}
         config = judge.PanoramaEvaluation(fov_deg=fov_deg, height_px=height, seeds=seeds)
-        truths = judge.read_truths(files, height)
         done: list[dict] = []
 
         def keep(row: dict) -> None:  # an interrupted run leaves the rows that it has
@@ -177,7 +182,10 @@ def panorama(
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]
-        numbers = {"panoramas": len(files), "mean": {k: r.dropna().to_dict() for k, r in mean.iterrows()}}
+        numbers = {
+            "panoramas": len({row["panorama"] for row in done}),
+            "mean": {k: r.dropna().to_dict() for k, r in mean.iterrows()},
+        }
     if out:
         atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
     _show(numbers)

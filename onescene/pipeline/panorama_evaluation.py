@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.data.panoramas import INDEX_NAME
 from onescene.geometry.cubemap import faces_from_panorama
 from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov, place_photo
 from onescene.io.images import load_panorama
@@ -32,6 +33,7 @@ from onescene.metrics import (
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.niqe import pristine_statistics
+from onescene.pipeline.evaluation import MapSamples
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.training.perceptual import perceptual_distance, stlpips_path
 from onescene.types import Cameras
@@ -173,11 +175,25 @@ def _made(
         yield label, made[0].panorama, numbers
 
 
-def read_truths(files: Iterable[Path], height_px: int) -> Iterator[tuple[str, Tensor]]:
-    """Name and panorama of each file, at most twice as high as ``height_px``.
+def read_truths(
+    path: Path, height_px: int, split: str | None = None, every: int = 1
+) -> Iterator[tuple[str, Float[Tensor, "3 height width"]]]:
+    """Name and panorama of a file, of the pictures in a folder, or of what ``onescene data maps|homes|rooms`` packed.
+
+    Args:
+        path: The file or the folder.
+        height_px: Files are read at most twice as high.
+        split: Of packed panoramas; None = all.
+        every: Takes every n-th of those.
 
     Raises:
-        ValueError, FileNotFoundError: as :func:`load_panorama`.
+        FileNotFoundError: as :func:`panorama_files`.
+        ValueError: ``every`` < 1, or a split of what is not packed; as :func:`load_panorama` when its turn comes.
     """
-    for path in files:
-        yield path.stem, load_panorama(path, max_height_px=2 * height_px)
+    if every < 1:
+        raise ValueError(f"every must be >= 1, got {every}")
+    if (path / INDEX_NAME).is_file():
+        return ((f"{s.name}_{i:03d}", s.rgb) for i, s in enumerate(MapSamples(path, split, every)))
+    if split is not None or every != 1:
+        raise ValueError(f"a split and every n-th are of packed panoramas, {path} holds pictures")
+    return ((file.stem, load_panorama(file, max_height_px=2 * height_px)) for file in panorama_files(path))
