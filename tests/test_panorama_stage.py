@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,6 +329,23 @@ WRONG_KINDS = [
 def test_an_option_of_another_type_is_refused_in_a_sentence(name, values, sentence):
     with pytest.raises(ValueError, match=f"panorama_options: {sentence}"):
         options_from(METHODS[name], values)
+
+
+@dataclass(frozen=True)
+class Several:
+    hues: tuple[float, ...] = ()
+    rest: Any = None
+    size: int | float | None = None
+
+
+def test_a_method_of_ones_own_may_have_lists_and_anything(noise):
+    row = replace(noise, options=Several)
+    assert options_from(row, {"hues": [0.1, 0.2], "rest": {"a": 1}, "size": 2.5}) == Several((0.1, 0.2), {"a": 1}, 2.5)
+    assert options_from(row, {"rest": True}).rest is True
+    with pytest.raises(ValueError, match="hues of noise must be a list, got 3"):
+        options_from(row, {"hues": 3})
+    with pytest.raises(ValueError, match="size of noise must be a whole number or a finite number or null, got 'x'"):
+        options_from(row, {"size": "x"})
 
 
 def test_a_whole_number_is_a_number_and_null_is_what_may_be_none():
