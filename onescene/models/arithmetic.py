@@ -31,7 +31,8 @@ def arithmetic(device: torch.device, precision: Precision) -> contextlib.Abstrac
 
 def own_precision(device: torch.device) -> contextlib.AbstractContextManager:
     """Out of an ``autocast`` around it: products in the precision of the weights."""
-    return torch.autocast(device.type, enabled=False) if device.type in ("cpu", "cuda") else contextlib.nullcontext()
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext()
 
 
 def best_device() -> torch.device:

@@ -59,8 +59,7 @@ def build_network(params: ScaffoldParams, pretrained: bool) -> nn.Module:
     else:
         preset = {"small": one2scene.SMALL, "paper": one2scene.PAPER}[params.preset]
         fusion = preset.fusion if params.fusion else ()
-        weights = train_config(params).loss
-        heads = weights.render > 0 or weights.perceptual > 0  # else nothing teaches them Gaussians
+        heads = train_config(params).loss.looks_at_views  # else nothing teaches them Gaussians
         network = one2scene.One2Scene(replace(preset, joint=params.joint, fusion=fusion, gaussians=heads, **size))
         encoder = network.aggregator.patch_embed.encoder if preset.patch_embed == "lite0" else None
     if pretrained and params.init:

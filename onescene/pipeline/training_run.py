@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from onescene.io.atomic import atomic_path
+from onescene.models.arithmetic import best_device
 from onescene.pipeline.training_log import LOG
 from onescene.training.step_log import StepLog
 
@@ -56,10 +57,10 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ValueError: CUDA is asked for and torch sees none.
     """
-    seen = torch.cuda.is_available()
-    if name == "cuda" and not seen:
+    device = torch.device("cpu") if name == "cpu" else best_device()
+    if name == "cuda" and device.type != "cuda":
         raise ValueError("device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
-    return torch.device("cuda" if seen and name != "cpu" else "cpu")
+    return device
 
 
 def read_checkpoint(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ def lr_factor(step: int, config: TrainConfig) -> float:
 
 def wants_views(config: TrainConfig) -> bool:
     """Whether the loss looks at displaced views."""
-    return config.views > 0 and (config.loss.render > 0 or config.loss.perceptual > 0)
+    return config.views > 0 and config.loss.looks_at_views
 
 
 def batch_terms(

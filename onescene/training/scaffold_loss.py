@@ -38,6 +38,11 @@ class LossWeights:
     render: float = 0.0  # mean squared error of views rendered from the Gaussians, at the centre and beside it
     perceptual: float = 0.0  # LPIPS (or what stands for it, see perceptual.py) of the same views
 
+    @property
+    def looks_at_views(self) -> bool:
+        """Whether a term renders the Gaussians, and teaches the heads that predict them."""
+        return self.render > 0 or self.perceptual > 0
+
 
 PAPER_LOSS = LossWeights(  # Sec. 3.2 names the three terms, the released code weighs them so
     **dict.fromkeys(("aligned", "absolute", "outlier", "gradient", "overlap", "sky"), 0.0),

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onescene.models.arithmetic import best_device
 from onescene.models.hunyuan_pano.circular import (
     blend_columns,
     circular_convolutions,
@@ -71,9 +72,7 @@ def load_pipeline(config: HunyuanConfig) -> Any:
 
 def device_of(config: HunyuanConfig) -> torch.device:
     """Where the networks run."""
-    if config.device != "auto":
-        return torch.device(config.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return best_device() if config.device == "auto" else torch.device(config.device)
 
 
 class HunyuanPanorama:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from onescene.models.arithmetic import best_device
 from onescene.stages.anchored.config import CLASSICAL, SMALL, AnchoredConfig
 from onescene.stages.inpaint import inpaint
 from onescene.types import Cameras
@@ -96,10 +97,10 @@ def diffusers_engine(config: AnchoredConfig) -> Engine:
     pipeline_files(config.engine)
     from diffusers import DiffusionPipeline
 
-    on_gpu = torch.cuda.is_available()
+    device = best_device()
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            config.engine, local_files_only=True, dtype=torch.float16 if on_gpu else torch.float32
+            config.engine, local_files_only=True, dtype=torch.float16 if device.type == "cuda" else torch.float32
         )
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -111,7 +112,7 @@ def diffusers_engine(config: AnchoredConfig) -> Engine:
     if config.second_pass and "strength" not in takes:
         raise ValueError(f"engine {config.engine} denoises wholly or not at all: leave second_pass out")
     pipeline.set_progress_bar_config(disable=True)
-    pipeline = pipeline.to("cuda" if on_gpu else "cpu")
+    pipeline = pipeline.to(device)
     settings = {"num_inference_steps": config.steps, "guidance_scale": config.guidance}
 
     def paint(request: InpaintRequest) -> Tensor:
