@@ -75,6 +75,14 @@ def test_what_stands_on_the_floor_does_not_go_on():
     assert np.array_equal(made[70:84, 100:156], true[70:84, 100:156])
 
 
+def test_what_is_tinted_does_not_go_on_though_it_stands_everywhere():
+    """Yellow chairs around most of the rim, no darker than the floor: what is left of it gives the patches."""
+    true = floor()
+    true[70:85, :180] = (0.6, 0.55, 0.15)
+    made = continue_plane(begun(true), true, RIM, False, np.random.default_rng(0))
+    assert np.ptp(made[88:], axis=-1).max() < 0.3
+
+
 def test_where_nothing_goes_on_the_draft_stays():
     """A photo of the sky alone: no ground to go on, and none is made up."""
     placed, mask = np.full((*HW, 3), 0.5, np.float32), np.zeros(HW, dtype=bool)
