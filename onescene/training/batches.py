@@ -19,6 +19,7 @@ from torch import Tensor
 from onescene.data.panoramas import PackedViews, pictures
 from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_turn
 from onescene.training.decals import hang_decals
+from onescene.training.skies import paint_sky
 from onescene.types import Cameras
 
 
@@ -97,12 +98,13 @@ def _views(packed: PackedViews, count: int, generator: torch.Generator) -> tuple
 def draw_sample(data: PanoramaSet, index: int, generator: torch.Generator, views: int = 0) -> Sample:
     """One panorama turned, mirrored and coloured at random, with up to ``views`` of its displaced views.
 
-    Where there are none, pictures and screens are hung on its walls: the views would not show them.
+    Where there are none, pictures and screens are hung on its walls and its sky is painted anew: the views would not
+    show that.
     """
     rgb, log_distance, sky = (x[0] for x in load_batch(data, [index]))
     packed = data.views(index) if views and isinstance(data, PosedSet) else None
     if packed is None:
-        rgb = hang_decals(rgb, log_distance, sky, generator)
+        rgb = paint_sky(hang_decals(rgb, log_distance, sky, generator), sky, generator)
     turn, colours = draw_turn(rgb.shape[-1], generator), draw_colours(rgb, generator)
     rgb = turn.panorama(colours(rgb))
     truth = {"log_distance": turn.panorama(log_distance), "sky": turn.panorama(sky)}
