@@ -24,7 +24,7 @@ SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
 UNLIKE = 1.5  # times the median distance of the ring's colours from the start's at the pole: another thing
 LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
-TINTED = 0.15  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
+TINTED = 0.3  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
 LARGEST_PX = 448  # side of the chart: 1.5 s
 RIM_PX = 2.0  # over which what was found comes in at the photo's rim [pixels of the panorama]
 
