@@ -17,6 +17,11 @@ SOFTEST = 0.35  # least share of the resolution that a softened picture keeps
 SHARPEST = 1.0  # largest share of its detail that a sharpened picture has once more
 
 
+def draw_number(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    """A number between two others, each as likely as any other."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
 @dataclass(frozen=True)
 class Turn:
     """A yaw by whole columns of a panorama, then perhaps a mirror image (x becomes -x): exact, nothing is resampled."""

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.training.augment import draw_number
 
 MOST = 5  # rectangles on one panorama
 TRIES = 20  # places looked at for each
@@ -56,24 +57,20 @@ def hang_decals(
         sky: Where there is no surface.
         generator: Decides everything.
     """
-    if _draw(generator) < 1 / 3 or rgb.shape[-2] < LEAST_PX:
+    if draw_number(generator) < 1 / 3 or rgb.shape[-2] < LEAST_PX:
         return rgb
     directions = directions_from_panorama(tuple(rgb.shape[-2:]))
     distance = torch.where(sky, torch.nan, log_distance.exp())
     surface = distance, directions, distance[..., None] * directions
     painted = rgb
-    for _ in range(1 + int(_draw(generator, 0, MOST))):
-        half, aspect = (math.exp(_draw(generator, *map(math.log, limits))) for limits in (HALF_DEG, ASPECT))
+    for _ in range(1 + int(draw_number(generator, 0, MOST))):
+        half, aspect = (math.exp(draw_number(generator, *map(math.log, limits))) for limits in (HALF_DEG, ASPECT))
         for _ in range(TRIES):
             place = _find_place(surface, (half, aspect), generator)
             if place is not None:
                 painted = _paint(painted, rgb, place, generator)
                 break
     return painted
-
-
-def _draw(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def _normal(points: Tensor, row: int, column: int) -> Tensor:
@@ -94,8 +91,8 @@ def _find_place(
     """
     distance, directions, points = surface
     height, width = distance.shape
-    row = int(height * (0.5 + _draw(generator, -1, 1) * BAND_DEG / 180))
-    column = int(_draw(generator, 0, width)) % width
+    row = int(height * (0.5 + draw_number(generator, -1, 1) * BAND_DEG / 180))
+    column = int(draw_number(generator, 0, width)) % width
     aspect, size = shape[1], math.tan(math.radians(shape[0])) * float(distance[row, column])
     point, normal = points[row, column], _normal(points, row, column)
     facing = -float(normal @ directions[row, column])
@@ -116,16 +113,16 @@ def _find_place(
 def _paint(painted: Tensor, rgb: Tensor, place: _Place, generator: torch.Generator) -> Tensor:
     """Frame and content: a part of the panorama as a poster, the same faintly in a dark screen, or one colour."""
     content, grey = _part(rgb, place, generator), torch.rand(3, generator=generator)
-    kind, light = _draw(generator), float(rgb[:, place.seen].mean())
+    kind, light = draw_number(generator), float(rgb[:, place.seen].mean())
     if kind < 0.5:
-        content = _draw(generator, 0.0, 0.06) + _draw(generator, 0.0, 0.15) * content
+        content = draw_number(generator, 0.0, 0.06) + draw_number(generator, 0.0, 0.15) * content
     elif kind < 0.8:
-        content = content * _draw(generator, 0.6, 1.4)
+        content = content * draw_number(generator, 0.6, 1.4)
     else:
         content = (light * 2 * grey.mean() + 0.3 * light * (grey - grey.mean()))[:, None].expand_as(content)
-    rim = _draw(generator, -0.03, 0.08)  # of half the width; below 0 = no frame
+    rim = draw_number(generator, -0.03, 0.08)  # of half the width; below 0 = no frame
     framed = (1 - place.u.abs() < rim) | (1 - place.v.abs() < rim * place.aspect)
-    frame = _draw(generator, 0.0, 1.0) ** 2 * grey[:, None]
+    frame = draw_number(generator, 0.0, 1.0) ** 2 * grey[:, None]
     painted = painted.clone()
     painted[:, place.seen] = torch.where(framed, frame, content).clamp(0, 1)
     return painted
@@ -134,8 +131,8 @@ def _paint(painted: Tensor, rgb: Tensor, place: _Place, generator: torch.Generat
 def _part(rgb: Tensor, place: _Place, generator: torch.Generator) -> Tensor:
     """What another part of the panorama would show in the place, mirrored: colours [3, n]."""
     height, width = rgb.shape[-2:]
-    half = _draw(generator, 0.04, 0.15)  # of the part's width [panorama widths]
-    x = _draw(generator, -0.8, 0.8) - place.u * half
-    y = _draw(generator, -0.3, 0.3) + place.v * half / place.aspect * width / height
+    half = draw_number(generator, 0.04, 0.15)  # of the part's width [panorama widths]
+    x = draw_number(generator, -0.8, 0.8) - place.u * half
+    y = draw_number(generator, -0.3, 0.3) + place.v * half / place.aspect * width / height
     grid = torch.stack((x, y), -1)[None, None]
     return F.grid_sample(rgb[None], grid, align_corners=False, padding_mode="reflection")[0, :, 0]

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.geometry.equirect import directions_from_panorama
+from onescene.training.augment import draw_number
 
 KEPT = 0.5  # share of the panoramas whose sky stays
 LEAST = 0.02  # a smaller share of sky stays too
@@ -35,7 +36,7 @@ def paint_sky(
         generator: Decides everything.
     """
     above, below = (half.float().mean() / 2 for half in sky.tensor_split([sky.shape[0] // 2]))
-    if float(torch.rand((), generator=generator)) < KEPT or above < LEAST or below > LEAST:
+    if draw_number(generator) < KEPT or above < LEAST or below > LEAST:
         return rgb
     directions = directions_from_panorama(tuple(rgb.shape[-2:]))
     painted = (_gradient(directions, generator) + _clouds(tuple(sky.shape), generator)).clamp(0, None)
@@ -45,16 +46,12 @@ def paint_sky(
     return rgb + (painted - rgb) * share
 
 
-def _draw(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
 def _gradient(directions: Tensor, generator: torch.Generator) -> Tensor:
     """From the horizon's colour to the zenith's, which is bluer and darker or the same [3, h, w]."""
-    light, blue = _draw(generator, *LIGHT), _draw(generator) ** 2
+    light, blue = draw_number(generator, *LIGHT), draw_number(generator) ** 2
     away = torch.tensor((0.6, 0.35, 0.05))[:, None, None] * blue  # what the air takes from white
-    share = (-directions[..., 1]).clamp(0, 1) ** _draw(generator, 0.4, 1.2)
-    return light * (1 - away * (0.3 + 0.7 * share)) * (1 - share * _draw(generator, 0, 0.3))
+    share = (-directions[..., 1]).clamp(0, 1) ** draw_number(generator, 0.4, 1.2)
+    return light * (1 - away * (0.3 + 0.7 * share)) * (1 - share * draw_number(generator, 0, 0.3))
 
 
 def _clouds(hw: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -67,13 +64,13 @@ def _clouds(hw: tuple[int, int], generator: torch.Generator) -> Tensor:
         fine = F.interpolate(wide, size, mode="bicubic", align_corners=False)[0, 0]
         first = (size[1] - hw[1]) // 2
         total = total + weight * fine[:, first : first + hw[1]]
-    return total * CLOUDS * _draw(generator) ** 2
+    return total * CLOUDS * draw_number(generator) ** 2
 
 
 def _glow(directions: Tensor, generator: torch.Generator) -> Tensor:
     """Of a sun somewhere above the horizon [h, w]."""
-    longitude, height = _draw(generator, -math.pi, math.pi), _draw(generator)
+    longitude, height = draw_number(generator, -math.pi, math.pi), draw_number(generator)
     flat = math.sqrt(1 - height**2)
     sun = torch.tensor((flat * math.sin(longitude), -height, flat * math.cos(longitude)))
     angle = torch.rad2deg(torch.acos((directions @ sun).clamp(-1, 1)))
-    return _draw(generator) * torch.exp(-angle / _draw(generator, *GLOW_DEG))
+    return draw_number(generator) * torch.exp(-angle / draw_number(generator, *GLOW_DEG))
