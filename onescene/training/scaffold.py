@@ -134,7 +134,7 @@ def batch_terms(
         raw = forward(faces)
     prediction = kind.on_panorama(raw, log_distance.shape[-2:])
     terms = scaffold_loss(prediction, log_distance, sky, kind.fov_deg, weights)
-    if not (weights.render or weights.perceptual):
+    if not weights.looks_at_views:
         return terms
     for i, sample in enumerate(samples):
         gaussians = kind.gaussians(raw, i, sample, log_distance[i], sky[i])
