@@ -51,6 +51,8 @@ def test_the_recipes_are_understood(path, pytestconfig):
         ({"data": "d", "out": "o", "device": "tpu"}, "device"),
         ({"data": "d", "out": "o", "preset": "large"}, "preset"),
         ({"data": "d", "out": "o", "loss": {"lpipps": 1}}, "no loss term 'lpipps'"),
+        ({"data": "d", "out": "o", "loss": {"sky": -0.3}}, "weight of sky must be >= 0 and finite, got -0.3"),
+        ({"data": "d", "out": "o", "loss": {"sky": float("nan")}}, "weight of sky must be >= 0 and finite, got nan"),
         ({"out": "o"}, "data"),
     ],
 )

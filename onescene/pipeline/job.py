@@ -26,7 +26,7 @@ STEPS = (
     *("scene.html", "flythrough.mp4", "overview.png"),
 )
 # Seconds on two cores at the preset small, for the first guess of the time left.
-EXPECTED = dict(zip(STEPS, (2.5, 0.5, 9.0, 8.0, 13.0, 1.0, 2.0, 2.0), strict=True))
+EXPECTED = dict(zip(STEPS, (7.0, 0.5, 4.0, 15.0, 7.0, 1.0, 1.0, 1.5), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ PARTS = (
 )
 SIZES: dict[str, Any] = {
     **{"panorama_method": "hunyuan", "panorama_height": 960, "face_px": 518, "turns": 1},
+    **{"scaffold_gaussians": None},
     **{"trajectory": ("demo",), "frames": 160, "view_hw": (576, 576), "method": "dual-lora"},
     **{"refine_views": 160, "refine_recipe": "true-views", "refine_steps": 3000},
 }

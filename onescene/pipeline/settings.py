@@ -18,7 +18,7 @@ from onescene.stages.scaffold import SOURCES
 PRESETS = ("small", "paper")
 _LEAST = {
     **{"panorama_height": 64, "face_px": 16, "turns": 1, "frames": 1, "fps": 1, "seed": 0},
-    **{"refine_views": 1, "refine_patience": 0},
+    **{"scaffold_gaussians": 1, "refine_views": 1, "refine_patience": 0},
 }
 
 
@@ -35,11 +35,12 @@ class RunSettings:
     panorama_prompt: str = ""  # what the panorama shows, in any language that the method's text encoder knows
     panorama_negative_prompt: str = ""  # what it must not show
     panorama_options: dict[str, Any] = field(default_factory=dict)  # of the method: `onescene models list` names them
-    panorama_height: int = 512  # [pixels]; a panorama that is given is shrunk to at most 4 times this
-    face_px: int = 256  # side of an anchor, and Gaussians along it
+    panorama_height: int = 1024  # [pixels] of one that is made; one that is given is shrunk to 2048 at most
+    face_px: int = 512  # side of an anchor
     anchor_fov_deg: float = 95.0  # [degrees]
     turns: int = 4  # turned copies whose predicted distance is averaged
     scaffold_weights: str | None = None  # scaffold-small (None), one2scene-small, or a file of any scaffold network
+    scaffold_gaussians: int | None = 500_000  # lifted: at most so many, fewer where smooth; None = one per pixel
     scaffold_source: str = "auto"  # of the Gaussians: heads (the network's own), lifted (from distance), auto
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
     frames: int = 32  # of each trajectory
@@ -123,8 +124,9 @@ def check_settings(settings: RunSettings) -> None:
         ValueError: naming the setting, what it is and what it may be.
     """
     for name, low in _LEAST.items():
-        if getattr(settings, name) < low:
-            raise ValueError(f"{_flag(name)} must be >= {low}, got {getattr(settings, name)}")
+        value = getattr(settings, name)
+        if value is not None and value < low:
+            raise ValueError(f"{_flag(name)} must be >= {low}, got {value}")
     if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
         raise ValueError(f"--fov-deg must lie in (10, 170), got {settings.fov_deg:g}")
     for name, most in (("pitch_deg", 90), ("roll_deg", 180)):

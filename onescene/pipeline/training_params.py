@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,9 @@ class ScaffoldParams(BaseModel):
         known = [f.name for f in fields(LossWeights)]
         if unknown := [name for name in loss if name not in known]:
             raise ValueError(f"no loss term {unknown[0]!r}; terms: {', '.join(known)}")
+        for name, weight in loss.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"weight of {name} must be >= 0 and finite, got {weight}")
         return loss
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onescene.geometry.cubemap import face_cameras
 from onescene.geometry.windows import greatest_around, least_around
-from onescene.models.scaffold.lift import owned_pixels
+from onescene.models.scaffold.density import Blocks, every_pixel
 from onescene.splatting import render
 from onescene.types import SH_C0, Gaussians
 
@@ -36,26 +36,28 @@ def match_colours(
     steps: int,
     *,
     edge_threshold: float = 0.25,
+    blocks: Blocks | None = None,
 ) -> Gaussians:
-    """Adds to each Gaussian's colour what its own pixel lacks when the anchors are rendered, a few times over.
+    """Adds to each Gaussian's colour what its own pixels lack when the anchors are rendered, a few times over.
 
     Args:
-        gaussians: As :func:`onescene.models.scaffold.lift.lift_faces` orders them.
+        gaussians: As :func:`onescene.models.scaffold.lift.lift_faces` or ``lift_blocks`` orders them.
         faces: The anchors [0, 1].
         face_distance: Distance at every face pixel [any unit].
         fov_deg: The anchors' field of view [degrees].
         steps: Rounds; 0 leaves the colours alone.
         edge_threshold: Log range that counts as a depth edge.
+        blocks: Which pixels each of them stands for; None: each for one.
     """
     if not steps:
         return gaussians
     face_px = faces.shape[-1]
-    cameras, keep = face_cameras(face_px, fov_deg).to(faces), owned_pixels(face_px, fov_deg).to(faces.device)
-    held = near_edge(face_distance.log(), edge_threshold) | near_edge(keep.float(), 0.5)
-    limits = colour_limits(faces, face_distance, held, edge_threshold)
-    low, high = (x.permute(0, 2, 3, 1)[keep] for x in limits)
+    cameras, pixels = face_cameras(face_px, fov_deg).to(faces), every_pixel(face_px, fov_deg, faces.device)
+    blocks = pixels if blocks is None else blocks
+    held = near_edge(face_distance.log(), edge_threshold) | near_edge(pixels.kept[0].float(), 0.5)
+    low, high = map(blocks.means, colour_limits(faces, face_distance, held, edge_threshold))
     for _ in range(steps):
-        residual = (faces - render(gaussians, cameras).rgb.clamp(0, 1)).permute(0, 2, 3, 1)[keep]
+        residual = blocks.means(faces - render(gaussians, cameras).rgb.clamp(0, 1))
         colour = (gaussians.rgb + residual).clamp(low, high)
         gaussians = replace(gaussians, sh=((colour - 0.5) / SH_C0)[:, None])
     return gaussians

@@ -1,7 +1,8 @@
 """Scaffold: a panorama becomes distance, sky and Gaussians in one feed-forward pass (Sec. 3.2 of One2Scene).
 
 panorama [0, 1] -> faces at the network's size -> log distance [log m], sky (averaged over turned copies)
-    -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel
+    -> joint bilateral upsampling, crisp depth edges -> distance [world units] -> one Gaussian per face pixel,
+       or per block of them where the picture is smooth
 
 Networks with heads for Gaussians give their own instead, in a single pass: offset, opacity, covariance and colour as
 predicted, the scene scaled as a whole.
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from onescene.geometry.cubemap import faces_from_panorama, panorama_from_faces
 from onescene.geometry.equirect import check_panorama_hw
-from onescene.models.scaffold.lift import LiftConfig, lift_faces
+from onescene.models.scaffold.density import choose_blocks, lift_blocks
+from onescene.models.scaffold.lift import LiftConfig
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
 from onescene.models.scaffolds import ScaffoldNetwork, Seen, as_scaffold
 from onescene.stages.anchors import AnchorsConfig
@@ -40,7 +42,8 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 class ScaffoldConfig:
     """How a scaffold is made."""
 
-    face_px: int = 256  # Gaussians along a face's side
+    face_px: int = 256  # side of an anchor
+    most_gaussians: int | None = None  # lifted, 2x2 or 4x4 smooth pixels sharing one; None = one each
     fov_deg: float = 95.0  # field of view of an anchor [degrees]; the network sees faces of its own
     network_px: int | None = None  # side of the faces that the network sees [pixels]; None = what its weights are for
     source: Source = "auto"  # of the Gaussians
@@ -61,7 +64,8 @@ class ScaffoldOutput:
     """The geometric scaffold.
 
     Attributes:
-        gaussians: One per owned pixel of the anchors, or one per pixel of the network's faces [world units].
+        gaussians: One per owned pixel of the anchors (or per block of them, see ``models/scaffold/density.py``), or one
+            per pixel of the network's faces [world units].
         distance: Along each panorama ray [world units]; the sky has a large, finite value.
         sky: Probability that a panorama pixel is sky.
         faces: The anchors that gave the colours.
@@ -190,6 +194,8 @@ def _check(panorama: Tensor, network: ScaffoldNetwork, config: ScaffoldConfig) -
         raise ValueError(f"network_px must be a multiple of {network.side_px}, got {size}")
     if config.turns < 1:
         raise ValueError(f"turns must be >= 1, got {config.turns}")
+    if config.most_gaussians is not None and config.most_gaussians < 1:
+        raise ValueError(f"most_gaussians must be >= 1, got {config.most_gaussians}")
     if config.source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {config.source!r}")
     if config.source == "heads" and not network.has_gaussians:
@@ -248,13 +254,10 @@ def lift_panorama(
     face_distance = face_distance_from_panorama(distance, config.face_px, config.fov_deg, config.lift.edge_ratio)
     sky_map = (sky >= config.sky_threshold).to(distance)[None]
     face_sky = faces_from_panorama(sky_map, config.face_px, config.fov_deg, mode="nearest")[:, 0] > 0.5
-    gaussians = lift_faces(anchors.faces, face_distance, face_sky, config.fov_deg, config.lift)
+    seen = (anchors.faces, face_distance, config.fov_deg)
+    blocks = choose_blocks(*seen, most=config.most_gaussians, edge_ratio=config.lift.edge_ratio)
+    gaussians = lift_blocks(anchors.faces, face_distance, face_sky, config.fov_deg, blocks, config.lift)
     gaussians = match_colours(
-        gaussians,
-        anchors.faces,
-        face_distance,
-        config.fov_deg,
-        config.colour_steps,
-        edge_threshold=config.edge_threshold,
+        gaussians, *seen, config.colour_steps, edge_threshold=config.edge_threshold, blocks=blocks
     )
     return ScaffoldOutput(gaussians, distance, sky, anchors.faces, face_distance, metres_per_unit)

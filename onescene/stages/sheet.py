@@ -20,7 +20,8 @@ from onescene.types import Gaussians
 class SheetConfig:
     """How the sheet is made."""
 
-    coarser: int = 3  # anchor pixels along the side of one of its Gaussians
+    coarser: int = 3  # anchor pixels along the side of one of its Gaussians, at least
+    most_px: int = 86  # Gaussians along the side of a face, at most
     behind: float = 1.02  # its distance over the scaffold's
     lift: LiftConfig = field(default_factory=lambda: LiftConfig(footprint=0.75, opacity=0.99, thickness=0.02))
 
@@ -46,7 +47,7 @@ def backing_sheet(
     Raises:
         ValueError: a distance is not finite and positive.
     """
-    side = max(8, faces.shape[-1] // config.coarser)
+    side = max(8, min(faces.shape[-1] // config.coarser, config.most_px))
     reach = max(1, round(distance.shape[0] * fov_deg / 180 / side))  # one of its pixels, in the panorama's
     far = greatest_around(pad_panorama(distance[None], reach), reach)[0] * config.behind
     small = F.interpolate(faces, size=(side, side), mode="area")

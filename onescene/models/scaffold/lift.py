@@ -104,6 +104,7 @@ def lift_faces(
     sky: Bool[Tensor, "6 face face"],
     fov_deg: float,
     config: LiftConfig = LiftConfig(),
+    keep: Bool[Tensor, "6 face face"] | None = None,
 ) -> Gaussians:
     """Lifts six faces to Gaussians (mu = K^-1 u d of Sec. 3.2, d along the unit ray as in the release).
 
@@ -113,6 +114,7 @@ def lift_faces(
         sky: Where the surface is far away and has no normal.
         fov_deg: Field of view of the faces [degrees].
         config: Sizes and opacity.
+        keep: Pixels that become Gaussians; None: those that each face owns.
 
     Raises:
         ValueError: a distance is not finite and positive.
@@ -120,7 +122,7 @@ def lift_faces(
     if not bool((torch.isfinite(distance) & (distance > 0)).all()):
         raise ValueError("distance must be finite and > 0 at every face pixel")
     face_px = faces.shape[-1]
-    keep = owned_pixels(face_px, fov_deg).to(faces.device)
+    keep = owned_pixels(face_px, fov_deg).to(faces.device) if keep is None else keep
     rays = face_directions(face_px, fov_deg, device=faces.device, dtype=faces.dtype)
     normal = surface_normals(distance, fov_deg, config.edge_ratio)
     normal, right, down = (x[keep] for x in (torch.where(sky[..., None], -rays, normal), *pixel_sides(rays, fov_deg)))

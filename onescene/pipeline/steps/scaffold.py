@@ -15,7 +15,8 @@ from onescene.pipeline.step import Step, StepContext
 from onescene.plots import colour_distance
 from onescene.stages import scaffold
 
-_READ = ("face_px", "anchor_fov_deg", "turns", "scaffold_source")  # settings that change what is made
+# settings that change what is made
+_READ = ("face_px", "anchor_fov_deg", "turns", "scaffold_gaussians", "scaffold_source")
 
 
 def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
@@ -23,6 +24,7 @@ def scaffold_step(panorama: Path, settings: RunSettings) -> Step:
     weights = scaffold_file(settings.scaffold_weights)
     config = scaffold.ScaffoldConfig(
         face_px=settings.face_px,
+        most_gaussians=settings.scaffold_gaussians,
         fov_deg=settings.anchor_fov_deg,
         turns=settings.turns,
         mirror=settings.turns > 1,
