@@ -24,20 +24,23 @@ def half_busy_faces() -> torch.Tensor:
     return faces
 
 
-def times_covered(blocks: Blocks, face_px: int) -> torch.Tensor:
-    """How many blocks each pixel is in, block by block."""
-    count = torch.zeros(6, face_px, face_px, dtype=torch.long)
+def covered(blocks: Blocks, face_px: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many blocks each pixel is in, and the sum of their sides, block by block."""
+    count, sides = torch.zeros(2, 6, face_px, face_px).unbind()
     for k, kept in enumerate(blocks.kept):
         side = 2**k
         for face, row, column in kept.nonzero().tolist():
             count[face, row * side : (row + 1) * side, column * side : (column + 1) * side] += 1
-    return count
+            sides[face, row * side : (row + 1) * side, column * side : (column + 1) * side] += side
+    return count, sides
 
 
 @pytest.mark.parametrize("most", [1, 4000, 9000, 12000, None])
 def test_every_owned_pixel_is_in_one_block(most):
     blocks = choose_blocks(half_busy_faces(), torch.ones(6, FACE_PX, FACE_PX), FOV_DEG, most)
-    assert torch.equal(times_covered(blocks, FACE_PX), owned_pixels(FACE_PX, FOV_DEG).long())
+    count, sides = covered(blocks, FACE_PX)
+    assert torch.equal(count > 0, owned_pixels(FACE_PX, FOV_DEG)) and count.max() == 1
+    assert torch.equal(blocks.sides(), sides)
 
 
 def test_as_many_as_allowed_and_the_smooth_ones_first():

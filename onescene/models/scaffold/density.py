@@ -38,6 +38,11 @@ class Blocks:
     def __len__(self) -> int:
         return sum(int(kept.sum()) for kept in self.kept)
 
+    def sides(self) -> Float[Tensor, "6 face face"]:
+        """Side of the block that each pixel is in [pixels]; 0 where its face does not own it."""
+        parts = [kept.float().repeat_interleave(2**k, 1).repeat_interleave(2**k, 2) for k, kept in enumerate(self.kept)]
+        return sum(2**k * part for k, part in enumerate(parts))
+
     def means(self, image: Float[Tensor, "6 c face face"]) -> Float[Tensor, "n c"]:
         """Mean of an image over every block, in the order of the Gaussians."""
         found = [shrink(image, k).permute(0, 2, 3, 1)[kept] for k, kept in enumerate(self.kept)]
