@@ -264,6 +264,8 @@ def bad(tmp_path) -> Path:
     (folder / "folder.png").mkdir()
     np.save(folder / "complex.npy", np.ones((4, 8), complex))
     (folder / "typo.yaml").write_text("face_pix: 48\n")
+    (folder / "null.yaml").write_text("scaffold_gaussians: null\nface_px: null\n")  # the first may be, the second not
+    (folder / "zero.yaml").write_text("scaffold_gaussians: 0\n")
     return folder
 
 
@@ -310,6 +312,8 @@ def test_a_panorama_that_is_none_is_refused(bad, tmp_path, capsys, command, file
         (["--preset", "paper", "--weights", "."], r"\. holds no one2scene_scaffold.ckpt or .* \(VGGT-1B: .*licence"),
         (["--weights", "."], "--weights is for --preset paper"),
         (["--params", "typo.yaml"], "typo.yaml: unknown key 'face_pix'; did you mean face_px"),
+        (["--params", "null.yaml"], "face_px must not be null"),
+        (["--params", "zero.yaml"], "scaffold_gaussians must be >= 1, got 0"),
         (["--params", "none.yaml"], "params file not found"),
         (["--panorama", "none.png"], "no such file: none.png"),
         (["--zzz"], "--zzz"),

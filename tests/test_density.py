@@ -91,7 +91,7 @@ def test_blocks_of_a_pixel_are_lifted_as_pixels_are():
 def panorama_with_a_photo() -> torch.Tensor:
     """Fine waves in a window ahead, nothing but a slow change of colour elsewhere."""
     x, y = torch.meshgrid(torch.arange(512.0), torch.arange(256.0), indexing="xy")
-    rgb = (0.5 + 0.2 * (x * 2 * math.pi / 1212).sin()).expand(3, -1, -1).clone()
+    rgb = (0.5 + 0.2 * (x * 2 * math.pi / 512).sin()).expand(3, -1, -1).clone()
     waves = 0.5 + 0.4 * (x * 2 * math.pi / 12).sin() * (y * 2 * math.pi / 12).sin()
     rgb[:, 96:160, 208:304] = waves[96:160, 208:304]
     return rgb

@@ -123,6 +123,9 @@ def check_settings(settings: RunSettings) -> None:
     Raises:
         ValueError: naming the setting, what it is and what it may be.
     """
+    for setting in dataclasses.fields(settings):
+        if getattr(settings, setting.name) is None and "None" not in str(setting.type):
+            raise ValueError(f"{_flag(setting.name)} must not be null")
     for name, low in _LEAST.items():
         value = getattr(settings, name)
         if value is not None and value < low:
