@@ -172,7 +172,11 @@ def test_depth_and_distance():
     ("call", "words"),
     [
         (lambda: faces_from_panorama(torch.zeros(3, 8, 15), 8, 95), "panorama's size"),
+        (lambda: faces_from_panorama(torch.zeros(8, 16), 8, 95), "panorama must have shape"),
+        (lambda: faces_from_panorama(torch.zeros(3, 8, 16, dtype=torch.uint8), 8, 95), "must be floating-point"),
+        (lambda: panorama_from_faces(torch.zeros(6, 3, 8, 8, dtype=torch.int64), (8, 16), 95), "must be floating"),
         (lambda: faces_from_panorama(torch.zeros(3, 8, 16), 1, 95), "face_px"),
+        (lambda: faces_from_panorama(torch.zeros(3, 8, 16), math.nan, 95), "face_px"),
         (lambda: faces_from_panorama(torch.zeros(3, 8, 16), 8, 5), "fov_deg"),
         (lambda: faces_from_panorama(torch.zeros(3, 8, 16), 8, 95, grid="other"), "grid"),
         (lambda: panorama_from_faces(torch.zeros(5, 3, 8, 8), (8, 16), 95), "faces must have shape"),

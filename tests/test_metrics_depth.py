@@ -131,6 +131,23 @@ def test_weights_count_pixels(align: str) -> None:
     assert got == pytest.approx({f"{key}_weighted": value for key, value in wanted.items()})
 
 
+def test_equal_weights_change_no_median() -> None:
+    """Sums of 0.1 round: the middle has to be found all the same."""
+    for count in range(2, 60):
+        generator = torch.Generator().manual_seed(count)
+        predicted, true = (torch.randint(1, 9, (1, count), generator=generator).double() for _ in range(2))
+        plain = depth_metrics(predicted, true)["abs_rel_median"]
+        for weight in (0.1, 0.3, 0.7):
+            weighted = depth_metrics(predicted, true, weights=torch.full((1, count), weight, dtype=torch.float64))
+            assert weighted["abs_rel_median_weighted"] == pytest.approx(plain), (count, weight)
+
+
+def test_a_ratio_at_the_threshold_is_outside() -> None:
+    for predicted, true in ((25, 16), (50, 32), (75, 48), (16, 25), (192, 300)):
+        maps = (torch.tensor([[float(x)]]) for x in (predicted, true))
+        assert depth_metrics(*maps, "none")["delta2_none"] == 0, (predicted, true)
+
+
 def test_panorama_rules_by_hand() -> None:
     true = torch.tensor([[0.05, 2.0, 4.0, 8.0, 20.0, 0.0]])
     predicted = torch.tensor([[0.05, 2.0, 9.0, 4.0, 20.0, 1.0]])
@@ -228,3 +245,9 @@ def test_shape_errors_name_both_shapes() -> None:
         depth_metrics(true, true, weights=torch.ones(2, 2))
     with pytest.raises(ValueError, match=r"true must have shape \[H, W\]"):
         depth_metrics(torch.ones(4), torch.ones(4))
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_scores_name_a_mask_of_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"mask must have shape \(8, 16\) or \(8, 16\), got \(4, 16\)"):
+        PanoramaDepthScores().add(torch.ones(8, 16), torch.ones(8, 16), torch.ones(4, 16))

@@ -163,6 +163,12 @@ def test_colour_statistics_by_hand() -> None:
         colour_statistics(panorama, torch.zeros(HW, dtype=torch.bool))
 
 
+def test_without_a_change_within_reach_the_horizon_is_the_equator() -> None:
+    zenith = landscape((64, 128), 70.0)  # all that changes is outside of the 45 degrees
+    for panorama in (torch.ones(3, 64, 128), zenith):
+        assert horizon_statistics(panorama) == {"horizon_latitude_deg": 0.0, "horizon_spread_deg": 0.0}
+
+
 @pytest.mark.parametrize("horizon_deg", [-20.0, 0.0, 8.0])
 def test_a_level_horizon_is_found(horizon_deg: float) -> None:
     got = horizon_statistics(landscape((256, 512), horizon_deg))

@@ -121,7 +121,7 @@ def test_umeyama_recovers_a_similarity_and_beats_its_neighbours() -> None:
 
 def test_every_keeps_each_nth_frame() -> None:
     true, estimated = trajectory(20), moved(trajectory(20), 1.3)
-    got = pose_errors(estimated, true, "first", every=10)
+    got = pose_errors(estimated, true, "first", every=10.0)
     assert got == pose_errors(estimated[[0, 10]], true[[0, 10]], "first")
 
 
@@ -145,8 +145,9 @@ def test_errors_name_the_argument() -> None:
         pose_errors(poses, poses, "sim3")
     with pytest.raises(ValueError, match="reduce must be"):
         pose_errors(poses, poses, reduce="max")
-    with pytest.raises(ValueError, match="every must be"):
-        pose_errors(poses, poses, every=0)
+    for every in (0, 1.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="every must be"):
+            pose_errors(poses, poses, every=every)
     with pytest.raises(ValueError, match="estimated must be finite"):
         pose_errors(poses * float("nan"), poses)
     with pytest.raises(ValueError, match="frame 2 is none"):

@@ -103,6 +103,20 @@ def test_ray_maps_refuse_what_does_not_fit():
         plucker_maps(poses(3), intrinsics(2), (4, 4))
     with pytest.raises(ValueError, match=r"hw must be two sizes >= 1, got \(0, 4\)"):
         plucker_maps(poses(2), intrinsics(2), (0, 4))
+    with pytest.raises(ValueError, match="K_normalised must be invertible"):
+        plucker_maps(poses(2), torch.zeros(2, 3, 3, dtype=F64), (4, 4))
+    with pytest.raises(ValueError, match="must hold at least one camera, got none"):
+        normalise_cameras(poses(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single(dtype):
+    """Half precision has no inverse and no quantile, and would put a ray pixels away."""
+    cameras, K = poses(3).to(dtype), intrinsics(3).to(dtype)
+    maps, moved = plucker_maps(cameras, K, (4, 6)), normalise_cameras(cameras)
+    assert maps.dtype == moved.dtype == dtype
+    assert_close(maps, plucker_maps(cameras.float(), K.float(), (4, 6)).to(dtype))
+    assert_close(moved, normalise_cameras(cameras.float()).to(dtype))
 
 
 def test_intrinsics_by_hand():

@@ -127,6 +127,14 @@ def test_errors_name_the_argument() -> None:
 def test_shape_errors_name_the_shape() -> None:
     with pytest.raises(ValueError, match=r"panorama must have shape \[\*, C, H, 2 H\], got \(8, 16\)"):
         wrap_seams(torch.ones(8, 16))
+    with pytest.raises(ValueError, match=r"panorama must have shape .* got \(0, 3, 8, 16\)"):
+        wrap_seams(torch.ones(0, 3, 8, 16))
+    with pytest.raises(ValueError, match="panorama must have at least 8 rows"):
+        wrap_seams(torch.ones(3, 4, 8))
+    with pytest.raises(ValueError, match=r"distance must have shape \[H, 2 H\], got \(2, 8, 16\)"):
+        seam_map(torch.ones(2, 8, 16))
+    with pytest.raises(ValueError, match="step_px must be > 0 and finite"):
+        seam_jump(torch.ones(8, 16), step_px=math.inf)
     with pytest.raises(ValueError, match=r"distance must have shape \[\*, H, 2 H\], got \(8,\)"):
         seam_jump(torch.ones(8))
 

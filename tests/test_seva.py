@@ -243,6 +243,8 @@ def test_the_small_network_runs_on_a_laptop():
         ({"channel_mult": (1, 2, 4)}, "one entry per level"),
         ({"model_channels": 40}, "multiple of 32, got 40"),
         ({"num_head_channels": 24}, "must divide the 32 channels of level 0"),
+        ({"num_head_channels": 0}, "num_head_channels must be >= 1"),
+        ({"channel_mult": (), "transformer_depth": ()}, "channel_mult have a level"),
         ({"num_frames": 0}, "must be >= 1"),
     ],
 )
@@ -259,3 +261,5 @@ def test_unfit_inputs(shapes_unchecked):
         network(x[..., :5], t, context, dense[..., :5])
     with pytest.raises(ValueError, match="lora_rank is 0"):
         network(x, t, context, dense, torch.zeros(3))
+    with pytest.raises(ValueError, match=r"source_view_mask must hold a number per frame, 3, got \(2,\)"):
+        SevaUNet(replace(TINY, lora_rank=2))(x, t, context, dense, torch.zeros(2))

@@ -140,6 +140,8 @@ def test_names_with_and_without_a_blank():
         ({"name": "fly"}, r"trajectory must be one of walk, look-around, .*, got 'fly'"),
         ({"frames": 0}, "frames must be a whole number >= 1, got 0"),
         ({"frames": 2.5}, "frames must be a whole number >= 1, got 2.5"),
+        ({"frames": math.inf}, "frames must be a whole number >= 1, got inf"),
+        ({"frames": math.nan}, "frames must be a whole number >= 1, got nan"),
         ({"fov_deg": 170.0}, r"fov_deg must be inside \(10, 170\) degrees, got 170.0"),
         ({"name": "zoom-out", "fov_deg": 120.0}, "fov_deg must be below 113.3 degrees for trajectory 'zoom-out'"),
         ({"scale_world": 0.0}, "scale_world must be > 0 and finite, got 0.0"),
@@ -247,6 +249,8 @@ def test_one_key_or_one_frame(constant_speed):
 def test_bad_keys_are_refused():
     with pytest.raises(ValueError, match="frames must be a whole number >= 1, got 0"):
         keyframe_trajectory(some_keys(2), 0)
+    with pytest.raises(ValueError, match="frames must be a whole number >= 1, got inf"):
+        keyframe_trajectory(some_keys(2), math.inf)
     with pytest.raises(ValueError, match="keys must hold at least one camera, got none"):
         keyframe_trajectory(some_keys(2)[[]], 4)
     broken = some_keys(2)

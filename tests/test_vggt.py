@@ -244,6 +244,7 @@ def test_wrong_images_are_refused(shape):
     [
         ({"patch_embed": "dino"}, "patch_embed must be one of dinov2, conv, lite0, got 'dino'"),
         ({"num_heads": 5}, "embed_dim must be a multiple"),
+        ({"num_heads": 0}, "num_heads and patch_size must be >= 1"),
         ({"intermediate_layer_idx": (0, 1, 2, 4)}, "four layers below 4"),
     ],
 )

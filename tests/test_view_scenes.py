@@ -238,6 +238,47 @@ def test_what_is_no_clip_is_refused(tmp_path):
         ClipConfig(px=0)
 
 
+FLAT, TURNED = "1 0 0 0 0 1 0 0 0 0 1 0", "1 0 0 0 0 1 0 0 0 0 -1 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['nan'] * 12)}", "x.txt: camera 0 must have a finite matrix"),
+        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['0'] * 12)}", "x.txt: camera 0 must be a rotation and a shift"),
+        (f"1000 .5 .9 .5 .5 0 0 {TURNED}", "x.txt: camera 0 must be a rotation and a shift, but it is a mirror image"),
+        (f"1000 nan .9 .5 .5 0 0 {FLAT}", "x.txt: camera 0 must have finite intrinsics"),
+        (f"1000 .5 -.9 .5 .5 0 0 {FLAT}", "x.txt: camera 0 must have positive focal lengths"),
+        (f"nan .5 .9 .5 .5 0 0 {FLAT}", "x.txt must begin every line with its frame's time"),
+    ],
+)
+def test_a_damaged_line_of_realestate10k_is_refused(tmp_path, line, sentence):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/x.txt").write_text(f"url\n{line}\n")
+    picture(tmp_path / "frames/train/x/1000.png", (36, 64), 10)
+    with pytest.raises(ValueError, match=sentence):
+        read_clips("realestate10k", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"fl_x": float("nan")}, "camera 0 must have finite intrinsics"),
+        ({"fl_y": -1920.0}, "camera 0 must have positive focal lengths"),
+        ({"k1": float("inf")}, "must have a finite distortion"),
+        ({"transform_matrix": np.zeros((4, 4)).tolist()}, "camera 2 must have the last row 0 0 0 1"),
+        ({"transform_matrix": np.diag([2.0, 2, 2, 1]).tolist()}, "camera 2 must be a rotation and a shift"),
+    ],
+)
+def test_a_damaged_camera_file_of_dl3dv_is_refused(tmp_path, change, sentence):
+    path = dl3dv(tmp_path, 0.0) / "1K/abcd/transforms.json"
+    content = json.loads(path.read_text())
+    (content["frames"][2] if "transform_matrix" in change else content).update(change)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=sentence):
+        read_clips("dl3dv", tmp_path)
+
+
 def test_pairs_from_the_command_line(tmp_path, capsys):
     words = ["data", "pairs", "--data", "rooms", "--count", "1", "--px", "32", "--out", str(tmp_path / "out")]
     assert main(words) == 0

@@ -72,7 +72,7 @@ def _whole(size: int) -> int:
 
 
 def _check_face(face_px: int, fov_deg: float, lowest_deg: float = 10.0) -> None:
-    if int(face_px) != face_px or face_px < 2:
+    if not 2 <= face_px < math.inf or int(face_px) != face_px:
         raise ValueError(f"face_px must be a whole number >= 2, got {face_px}")
     if not lowest_deg <= fov_deg < 170:
         raise ValueError(f"fov_deg must be in [{lowest_deg:g}, 170), got {fov_deg}")
@@ -161,7 +161,7 @@ def faces_from_panorama(
         mode: Interpolation in the panorama.
 
     Raises:
-        ValueError: the panorama is not 2:1 or another argument is out of range.
+        ValueError: the panorama is not 2:1 or holds whole numbers, or another argument is out of range.
     """
     hw = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
     _check_face(face_px, fov_deg)
@@ -237,7 +237,7 @@ def panorama_from_faces(
         mode: Interpolation in the faces.
 
     Raises:
-        ValueError: sizes, field of view, rule or mode out of range.
+        ValueError: sizes, field of view, rule or mode out of range, or faces of whole numbers.
     """
     if overlap not in ("angular", "mean", "owner"):
         raise ValueError(f"overlap must be 'angular', 'mean' or 'owner', got {overlap!r}")

@@ -98,7 +98,12 @@ def not_half(values: Tensor) -> Tensor:
 
     What is projected has to be: places are computed beside the values, and a place in bfloat16 is off by two pixels in
     512 (and ``grid_sample`` with such places reads outside its memory on a processor, PyTorch 2.13).
+
+    Raises:
+        ValueError: whole numbers, which nothing can be interpolated between.
     """
+    if not values.is_floating_point():
+        raise ValueError(f"what is projected must be floating-point, got {values.dtype}")
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -115,9 +120,11 @@ def sample_panorama(
         mode: Interpolation between pixel centres.
 
     Raises:
-        ValueError: the panorama is not 2:1, or the mode is unknown.
+        ValueError: the panorama is not 2:1 or holds whole numbers, or the mode is unknown.
     """
     height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
+    if panorama.ndim < 3:
+        raise ValueError(f"panorama must have shape [*, C, H, 2 H], got {tuple(panorama.shape)}")
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
     batch, channels, points = panorama.shape[:-3], panorama.shape[-3], xy.shape[:-1]

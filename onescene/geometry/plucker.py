@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.geometry.equirect import not_half
 from onescene.geometry.perspective import intrinsics_from_fov
 from onescene.geometry.rotations import invert_rigid, rotation_angle
 
@@ -66,13 +67,16 @@ def plucker_maps(
             reference camera's translation is dropped before the poses are composed.
 
     Raises:
-        ValueError: poses and intrinsics differ in count, or ``hw`` is below 1.
+        ValueError: poses and intrinsics differ in count, intrinsics are singular, or ``hw`` is below 1.
     """
     if world_from_cam.shape[:-2] != K_normalised.shape[:-2]:
         got = tuple(world_from_cam.shape[:-2]), tuple(K_normalised.shape[:-2])
         raise ValueError(f"world_from_cam and K_normalised must have the same batch shape, got {got[0]} and {got[1]}")
     if min(hw) < 1:
         raise ValueError(f"hw must be two sizes >= 1, got {tuple(hw)}")
+    given, (world_from_cam, K_normalised) = world_from_cam.dtype, map(not_half, (world_from_cam, K_normalised))
+    if not (torch.linalg.det(K_normalised).abs() > 0).all():
+        raise ValueError("K_normalised must be invertible, got a singular matrix or a NaN")
     reference_from_world = invert_rigid(world_from_cam[..., :1, :, :])
     if not keep_source_translation:
         linear = torch.ones_like(reference_from_world)
@@ -82,7 +86,7 @@ def plucker_maps(
     rays = torch.einsum("...ij,...hwj->...hwi", reference_from_cam[..., :3, :3], _centred_rays(K_normalised, hw))
     directions = torch.nn.functional.normalize(rays, dim=-1)
     centres = reference_from_cam[..., None, None, :3, 3].expand_as(directions)
-    return torch.cat((directions, torch.linalg.cross(centres, directions)), dim=-1).movedim(-1, -3)
+    return torch.cat((directions, torch.linalg.cross(centres, directions)), dim=-1).movedim(-1, -3).to(given)
 
 
 def normalise_cameras(
@@ -103,11 +107,14 @@ def normalise_cameras(
         camera_scale: Distance of the first camera [normalised units], > 0.
 
     Raises:
-        ValueError: ``camera_scale`` is not positive.
+        ValueError: ``camera_scale`` is not positive, or there is no camera.
     """
     if not 0 < camera_scale < float("inf"):
         raise ValueError(f"camera_scale must be > 0 and finite, got {camera_scale}")
     scene = world_from_cam if scene_world_from_cam is None else scene_world_from_cam
+    if min(len(world_from_cam), len(scene)) == 0:
+        raise ValueError("world_from_cam and scene_world_from_cam must hold at least one camera, got none")
+    given, (world_from_cam, scene) = world_from_cam.dtype, map(not_half, (world_from_cam, scene))
     centres = scene[:, :3, 3]
     spread = (centres - centres.median(dim=0).values).norm(dim=-1)
     inliers = spread <= _INLIER_FACTOR * torch.quantile(spread, _INLIER_QUANTILE)
@@ -116,7 +123,7 @@ def normalise_cameras(
     factor = camera_scale if float(first.detach()) < _AT_CENTRE else camera_scale / first
     out = world_from_cam.clone()
     out[:, :3, 3] = positions * factor
-    return out
+    return out.to(given)
 
 
 def camera_distance(

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.geometry.checks import check_pinholes, check_poses
 from onescene.geometry.rotations import matrix_from_quaternion
 from onescene.io.arrays import MAX_LENGTH
 from onescene.types import Cameras
 
-RIGID_TOLERANCE = 1e-3  # of R R^T against 1: files keep as few as four digits
 MAX_SIDE_PX = 1 << 20
 Pinhole = tuple[float, float, float, float]  # fx, fy, cx, cy [px]
 # Camera axes with y up and z backward (OpenGL, nerfstudio) <-> y down and z forward (OpenCV); the world stays.
@@ -48,12 +48,8 @@ def checked_cameras(
     """
     if len(world_from_cam) == 0:
         raise ValueError(f"{source} must hold at least one camera, got none")
-    for i, (matrix, pinhole) in enumerate(zip(world_from_cam.double(), pinholes, strict=True)):
-        _check_rigid(matrix, f"{source}: camera {i}")
-        if not all(abs(value) < MAX_LENGTH for value in pinhole):
-            raise ValueError(f"{source}: camera {i} must have finite intrinsics, got {list(pinhole)}")
-        if min(pinhole[:2]) <= 0:
-            raise ValueError(f"{source}: camera {i} must have positive focal lengths, got {list(pinhole[:2])}")
+    check_poses(world_from_cam.double(), f"{source}: camera", longest=MAX_LENGTH)
+    check_pinholes(torch.tensor(pinholes, dtype=torch.float64), f"{source}: camera", longest=MAX_LENGTH)
     if not all(1 <= side <= MAX_SIDE_PX for side in hw):
         raise ValueError(f"{source}: image sides must be 1 to {MAX_SIDE_PX} pixels, got {hw[0]} x {hw[1]}")
     K = torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] for fx, fy, cx, cy in pinholes], dtype=torch.float32)
@@ -89,17 +85,3 @@ def rotations_from_quats(
         got = quats[bad[0]].tolist()
         raise ValueError(f"{source}: camera {bad[0]} must have a quaternion of length 1, got {order} {got}")
     return matrix_from_quaternion(quats[:, [order.index(letter) for letter in "wxyz"]])
-
-
-def _check_rigid(matrix: Tensor, subject: str) -> None:
-    """Raises a sentence unless a 4x4 matrix is a rotation and a shift."""
-    if not (matrix.abs() < MAX_LENGTH).all():  # a NaN is not smaller
-        raise ValueError(f"{subject} must have a finite matrix, got {matrix.tolist()}")
-    if (matrix[3] - torch.tensor([0, 0, 0, 1])).abs().max() > 1e-6:
-        raise ValueError(f"{subject} must have the last row 0 0 0 1, got {matrix[3].tolist()}")
-    rotation = matrix[:3, :3]
-    error = float((rotation @ rotation.T - torch.eye(3, dtype=rotation.dtype)).abs().max())
-    if error > RIGID_TOLERANCE:
-        raise ValueError(f"{subject} must be a rotation and a shift, but R R^T differs from 1 by {error:.3g}")
-    if torch.linalg.det(rotation) < 0:
-        raise ValueError(f"{subject} must be a rotation and a shift, but it is a mirror image")

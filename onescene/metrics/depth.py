@@ -17,6 +17,7 @@ from torch import Tensor
 
 Align = Literal["median", "scale_shift", "none"]
 _ALIGNS = ("median", "scale_shift", "none")
+_ROUNDING = 1e-12  # of a sum of weights, relative: what is nearer to one half is one half
 _MIN_DEPTH = 1e-3  # [the maps' unit] the lower end of the range of DA-2's and of most monocular evaluations
 
 
@@ -54,9 +55,9 @@ def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     """Median of ``values``; numpy's (mean of the two middle ones) when all weights are equal."""
     values, order = values.sort()
     total = weights[order].cumsum(0)
-    half = total[-1] / 2
-    low = int(torch.searchsorted(total, half))  # first with cumulative weight >= half
-    tied = bool(total[low] == half) and low + 1 < len(values)
+    half, rounding = total[-1] / 2, total[-1] * _ROUNDING
+    low = int(torch.searchsorted(total, half - rounding))  # first with cumulative weight >= half
+    tied = bool(total[low] <= half + rounding) and low + 1 < len(values)
     return (values[low] + values[low + 1]) / 2 if tied else values[low]
 
 
@@ -88,7 +89,7 @@ def _sums(predicted: Tensor, true: Tensor, weights: Tensor) -> dict[str, Tensor]
     """Weighted sums over pixels from which every metric follows."""
     error = predicted - true
     log_error = predicted.log() - true.log()
-    ratio = log_error.abs().exp()  # max(p / d, d / p)
+    ratio = torch.maximum(predicted / true, true / predicted)
     terms = {
         "abs_rel": error.abs() / true,
         "sq_rel": error * error / true,
@@ -121,7 +122,8 @@ def _images(x: Tensor, like: Tensor) -> Tensor:
     return x.expand(like.shape).reshape(-1, *like.shape[-2:])
 
 
-def _check_maps(predicted: Tensor, true: Tensor, mask: Tensor | None) -> None:
+def check_maps(predicted: Tensor, true: Tensor, mask: Tensor | None) -> None:
+    """Raises ValueError where the maps do not fit each other."""
     if predicted.shape != true.shape:
         raise ValueError(
             f"predicted and true must have one shape, got {tuple(predicted.shape)} and {tuple(true.shape)}"
@@ -149,7 +151,7 @@ def sums_by_image(
     Raises:
         ValueError: see :func:`depth_metrics`.
     """
-    _check_maps(predicted, true, mask)
+    check_maps(predicted, true, mask)
     if rule.align not in _ALIGNS:
         raise ValueError(f"align must be one of {', '.join(_ALIGNS)}, got {rule.align!r}")
     if not 0 < rule.min_depth < rule.max_depth:
@@ -231,7 +233,7 @@ def depth_metrics(
         ValueError: shapes differ, an image has no valid pixel, a prediction is not finite or can not be aligned, or
             an argument is unknown.
     """
-    _check_maps(predicted, true, mask)
+    check_maps(predicted, true, mask)
     rule = DepthRule(align=align, min_depth=min_depth, max_depth=math.inf if max_depth is None else max_depth)
     by_pixel, suffix = pixel_weights(weights, true)
     values = metrics_of_parts(sums_by_image(predicted, true, rule, mask, by_pixel), pool=False)

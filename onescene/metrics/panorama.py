@@ -125,6 +125,8 @@ def colour_statistics(
 def horizon_latitudes(panorama: Float[Tensor, "3 height width"]) -> Float[Tensor, " columns"]:
     """Where each column changes most from above to below [degrees], within 45 degrees of the equator: 36 columns.
 
+    A column in which nothing changes there has its horizon on the equator.
+
     In a landscape that is the horizon, in a room the foot or head of a wall.
 
     Raises:
@@ -142,7 +144,8 @@ def horizon_latitudes(panorama: Float[Tensor, "3 height width"]) -> Float[Tensor
     below = total[:, edges + side] - total[:, edges]
     latitude = 90 - edges.double() * 180 / height
     change = (above - below).norm(dim=0) * (latitude.abs() <= _HORIZON_REACH_DEG)[:, None]
-    return latitude[change.argmax(dim=0)]
+    found = latitude[change.argmax(dim=0)]
+    return torch.where(change.amax(dim=0) > 0, found, 0.0)
 
 
 def horizon_statistics(panorama: Float[Tensor, "3 height width"]) -> dict[str, float]:

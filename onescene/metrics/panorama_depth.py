@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from onescene.metrics.depth import DepthRule, metrics_of_parts, pixel_weights, sums_by_image, valid_pixels
+from onescene.metrics.depth import DepthRule, check_maps, metrics_of_parts, pixel_weights, sums_by_image, valid_pixels
 
 PANORAMA_RULES: dict[str, DepthRule] = {
     # metric prediction, truth up to 10 m, depths under 0.1 m raised to it
@@ -101,6 +101,7 @@ class PanoramaDepthScores:
         Raises:
             ValueError: see :func:`onescene.metrics.depth_metrics`.
         """
+        check_maps(predicted, true, mask)
         by_pixel, self._suffix = pixel_weights(self.weights, true)
         scores: dict[str, float] = {}
         for name, parts in self._parts.items():

@@ -157,13 +157,13 @@ def pose_errors(
         raise ValueError(f"align must be one of {', '.join(POSE_ALIGNS)}, got {align!r}")
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce must be 'mean' or 'sum', got {reduce!r}")
-    if int(every) != every or every < 1:
+    if not 1 <= every < math.inf or int(every) != every:
         raise ValueError(f"every must be a whole number >= 1, got {every}")
     if estimated.shape != true.shape:
         raise ValueError(
             f"estimated and true must have one shape, got {tuple(estimated.shape)} and {tuple(true.shape)}"
         )
-    estimated, true = _check_poses(estimated, "estimated")[::every], _check_poses(true, "true")[::every]
+    estimated, true = (_check_poses(x, n)[:: int(every)] for x, n in ((estimated, "estimated"), (true, "true")))
     estimated, true = _align(estimated, true, align)
     angle = _rotation_angle(estimated[:, :3, :3], true[:, :3, :3])
     per_frame = {

@@ -58,13 +58,13 @@ def _ratio(border: float, inside: float) -> float:
 
 
 def _check_distance(distance: Tensor, step_px: float) -> None:
-    if distance.ndim < 2:
+    if distance.ndim < 2 or distance.numel() == 0:
         raise ValueError(f"distance must have shape [*, H, 2 H], got {tuple(distance.shape)}")
     check_panorama_hw(tuple(distance.shape[-2:]), "distance's size")
     if not (torch.isfinite(distance).all() and (distance > 0).all()):
         raise ValueError("distance must be finite and > 0 everywhere")
-    if not step_px > 0:
-        raise ValueError(f"step_px must be > 0, got {step_px}")
+    if not 0 < step_px < math.inf:
+        raise ValueError(f"step_px must be > 0 and finite, got {step_px}")
 
 
 def seam_jump(distance: Float[Tensor, "*batch height width"], *, step_px: float = 1.0) -> dict[str, float]:
@@ -115,6 +115,8 @@ def seam_map(distance: Float[Tensor, "height width"], *, step_px: float = 1.0) -
         ValueError: as :func:`seam_jump`.
     """
     _check_distance(distance, step_px)
+    if distance.ndim != 2:
+        raise ValueError(f"distance must have shape [H, 2 H], got {tuple(distance.shape)}")
     height, width = distance.shape
     values = distance.detach().double().log()
     ends = _pairs_xy(0.0, (height, width), step_px).to(values.device)
@@ -140,25 +142,27 @@ def wrap_seams(panorama: Float[Tensor, "*batch channels height width"]) -> dict[
         where nothing shows; 1 where both vanish, inf where only the reference does.
 
     Raises:
-        ValueError: the panorama is not 2:1 or not finite.
+        ValueError: the panorama is not 2:1, not finite, empty or has under 8 rows.
     """
-    if panorama.ndim < 3:
+    if panorama.ndim < 3 or panorama.numel() == 0:
         raise ValueError(f"panorama must have shape [*, C, H, 2 H], got {tuple(panorama.shape)}")
     height, width = check_panorama_hw(tuple(panorama.shape[-2:]), "panorama's size")
+    if height < 8:
+        raise ValueError(f"panorama must have at least 8 rows to have neighbours beside its seams, got {height}")
     if not torch.isfinite(panorama).all():
         raise ValueError("panorama must be finite, got nan or inf")
     x = panorama.detach().double().reshape(-1, height, width)
     latitude = (0.5 - (torch.arange(height, dtype=x.dtype, device=x.device) + 0.5) / height) * math.pi
     share = latitude.cos() / latitude.cos().sum()
-    near = max(width // 8, 1)
+    near = width // 8
     around = x.roll(near, dims=-1)[..., : 2 * near]  # the meridian in the middle
     columns = ((around[..., 1:] - around[..., :-1]).abs().mean(dim=0).T @ share).tolist()
     across = (x - x.roll(width // 2, dims=-1)).abs().mean(dim=(0, 2))  # to the opposite meridian
     rows = (x[:, 1:] - x[:, :-1]).abs().mean(dim=(0, 2)).tolist()
-    cap = max(height // 8, 1)
+    cap = height // 8
     beside = columns[: near - 1] + columns[near:]
     return {
-        "seam_energy_180": _ratio(columns[near - 1], sum(beside) / max(len(beside), 1)),
+        "seam_energy_180": _ratio(columns[near - 1], sum(beside) / len(beside)),
         "seam_energy_zenith": _ratio(across[0].item(), sum(rows[:cap]) / cap),
         "seam_energy_nadir": _ratio(across[-1].item(), sum(rows[-cap:]) / cap),
     }

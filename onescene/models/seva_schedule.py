@@ -44,7 +44,7 @@ def schedule_indices(steps: int) -> Int[Tensor, " steps"]:
     Raises:
         ValueError: ``steps`` is not a whole number from 1 to 1000.
     """
-    if int(steps) != steps or not 1 <= steps <= TABLE_SIZE:
+    if not 1 <= steps <= TABLE_SIZE or int(steps) != steps:
         raise ValueError(f"steps must be a whole number from 1 to {TABLE_SIZE}, got {steps}")
     return torch.from_numpy(np.linspace(TABLE_SIZE - 1, 0, int(steps), endpoint=False).astype(np.int64))
 

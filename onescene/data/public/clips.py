@@ -27,6 +27,7 @@ from numpy import ndarray
 from onescene.data.public.decode import read_colour
 from onescene.data.splits import Split, check_split
 from onescene.data.view_scenes import ViewScene
+from onescene.geometry.checks import check_pinholes, check_poses
 from onescene.geometry.plucker import camera_distance
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # y and z axes of the camera, OpenGL against OpenCV
@@ -94,12 +95,15 @@ def _dl3dv(root: Path) -> Iterable[PosedClip]:
             distortion = tuple(float(content.get(k, 0.0)) for k in ("k1", "k2", "p1", "p2"))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ValueError(f"{path} must be a transforms.json of DL3DV-10K, got {error!r}") from error
+        if not np.isfinite(distortion).all():
+            raise ValueError(f"{path} must have a finite distortion, got {distortion}")
+        pinholes = _checked(path, poses, np.array([pinhole] * len(there), np.float64).reshape(-1, 4))
         yield PosedClip(
             name=named.name,
             split="heldout" if folder.name == "nerfstudio" else "train",
             frames=tuple(files[i] for i in there),
             world_from_cam=poses.astype(np.float32),
-            K=_intrinsics(np.array([pinhole] * len(there)).reshape(-1, 4)),
+            K=_intrinsics(pinholes),
             distortion=distortion,
         )
 
@@ -113,6 +117,8 @@ def _realestate10k(root: Path) -> Iterable[PosedClip]:
                 rows = np.array([[float(v) for v in line.split()] for line in lines if line.strip()]).reshape(-1, 19)
             except (ValueError, UnicodeDecodeError) as error:
                 raise ValueError(f"{path} must hold 19 numbers a line, as RealEstate10K has them") from error
+            if not np.isfinite(rows[:, 0]).all():
+                raise ValueError(f"{path} must begin every line with its frame's time, got a NaN or an infinity")
             folder = root / "frames" / part / path.stem
             files = [
                 next((f for s in (".png", ".jpg") if (f := folder / f"{int(t)}{s}").is_file()), None)
@@ -121,13 +127,21 @@ def _realestate10k(root: Path) -> Iterable[PosedClip]:
             there = [i for i, file in enumerate(files) if file is not None]
             cam_from_world = np.tile(np.eye(4), (len(there), 1, 1))
             cam_from_world[:, :3] = rows[there, 7:].reshape(-1, 3, 4)
+            pinholes = _checked(path, cam_from_world, rows[there, 1:5])
             yield PosedClip(
                 name=path.stem,
                 split=split,
                 frames=tuple(files[i] for i in there),
                 world_from_cam=np.linalg.inv(cam_from_world).astype(np.float32),
-                K=_intrinsics(rows[there, 1:5]),
+                K=_intrinsics(pinholes),
             )
+
+
+def _checked(path: Path, poses: ndarray, pinholes: ndarray) -> ndarray:
+    """The intrinsics, after both were found to be a camera's."""
+    check_poses(torch.from_numpy(poses), f"{path}: camera")
+    check_pinholes(torch.from_numpy(pinholes), f"{path}: camera")
+    return pinholes
 
 
 def _intrinsics(pinholes: ndarray) -> Float32[ndarray, "n 3 3"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,7 @@ def away_from_edges(
 
 
 def _check_supersample(supersample: int) -> None:
-    if int(supersample) != supersample or supersample < 1:
+    if not 1 <= supersample < math.inf or int(supersample) != supersample:
         raise ValueError(f"supersample must be a whole number >= 1, got {supersample}")
 
 

@@ -79,7 +79,7 @@ def make_trajectory(
     name = check_trajectory(name)
     if convention not in ("paper", "release"):
         raise ValueError(f"convention must be 'paper' or 'release', got {convention!r}")
-    if isinstance(frames, bool) or int(frames) != frames or frames < 1:
+    if isinstance(frames, bool) or not 1 <= frames < math.inf or int(frames) != frames:
         raise ValueError(f"frames must be a whole number >= 1, got {frames}")
     if not 0 < scale_world < math.inf:
         raise ValueError(f"scale_world must be > 0 and finite, got {scale_world}")

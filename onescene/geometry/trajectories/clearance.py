@@ -45,7 +45,7 @@ def free_radius(
         ValueError: an argument is out of range.
     """
     height, width = _check_distance(distance)
-    if int(n_directions) != n_directions or n_directions < 1:
+    if not 1 <= n_directions < math.inf or int(n_directions) != n_directions:
         raise ValueError(f"n_directions must be a whole number >= 1, got {n_directions}")
     if not 0 < band_deg <= 90:
         raise ValueError(f"band_deg must be in (0, 90] degrees, got {band_deg}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -104,14 +106,15 @@ def keyframe_trajectory(keys: Cameras, frames: int, *, constant_speed: bool = Tr
     Raises:
         ValueError: ``frames`` is below 1, there is no key, or a key is not finite.
     """
-    if int(frames) != frames or frames < 1:
+    if not 1 <= frames < math.inf or int(frames) != frames:
         raise ValueError(f"frames must be a whole number >= 1, got {frames}")
     if len(keys) < 1:
         raise ValueError("keys must hold at least one camera, got none")
     if not bool(torch.isfinite(keys.world_from_cam).all() and torch.isfinite(keys.K).all()):
         raise ValueError("keys must be finite, got a NaN or an infinity in a pose or an intrinsic matrix")
+    frames = int(frames)
     if len(keys) == 1:
-        return keys[[0] * int(frames)]
+        return keys[[0] * frames]
     poses = keys.world_from_cam.detach().to("cpu", torch.float64)
     positions, quats = poses[:, :3, 3], quaternion_from_matrix(poses[:, :3, :3])
     segments = len(keys) if closed else len(keys) - 1

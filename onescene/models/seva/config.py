@@ -38,6 +38,8 @@ class SevaConfig:
         if len(self.transformer_depth) != len(self.channel_mult):
             got = len(self.transformer_depth), len(self.channel_mult)
             raise ValueError(f"transformer_depth must have one entry per level: got {got[0]} for {got[1]} levels")
+        if min(self.num_head_channels, len(self.channel_mult)) < 1:
+            raise ValueError("num_head_channels must be >= 1 and channel_mult have a level")
         if self.model_channels < 32 or self.model_channels % 32:
             raise ValueError(f"model_channels must be a multiple of 32, got {self.model_channels}")
         for level, mult in enumerate(self.channel_mult):

@@ -160,6 +160,8 @@ class SevaUNet(nn.Module):
             raise ValueError(f"x's height and width must be multiples of {stride}, got {tuple(x.shape[2:])}")
         if mask is not None and not self.config.lora_rank:
             raise ValueError("source_view_mask needs a network with adapters: lora_rank is 0")
+        if mask is not None and tuple(mask.shape) != x.shape[:1]:
+            raise ValueError(f"source_view_mask must hold a number per frame, {x.shape[0]}, got {tuple(mask.shape)}")
 
 
 def _run(block: nn.ModuleList, x: Tensor, noise: Tensor, given: tuple[Tensor, Tensor, Tensor | None, int]) -> Tensor:

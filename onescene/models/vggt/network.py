@@ -196,6 +196,8 @@ def _check(config: VGGTConfig) -> None:
         raise ValueError(f"patch_embed must be one of {', '.join(get_args(PatchEmbed))}, got {config.patch_embed!r}")
     if config.patch_embed == "lite0" and config.patch_size != Lite0Patches.PATCH_PX:
         raise ValueError(f"patch_size must be {Lite0Patches.PATCH_PX} with patch_embed lite0, got {config.patch_size}")
+    if min(config.num_heads, config.patch_size) < 1:
+        raise ValueError(f"num_heads and patch_size must be >= 1, got {config.num_heads} and {config.patch_size}")
     if config.embed_dim % (4 * config.num_heads):
         raise ValueError(f"embed_dim must be a multiple of 4 num_heads, got {config.embed_dim} and {config.num_heads}")
     layers = config.intermediate_layer_idx
