@@ -50,7 +50,9 @@ def scaffold(
     gaussians: Annotated[str, typer.Option(help="auto, heads (the network's own) or lifted.")] = "auto",
     rules: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,NAME...]", help="all, unifuse, one2scene-release, da2, metric: the papers' rules."),
+        typer.Option(
+            metavar="NAME[,NAME...]", help="all, unifuse, one2scene-release, da2, metric: how depth is aligned."
+        ),
     ] = None,
     latitude: Annotated[bool, typer.Option("--latitude", help="Weigh the rules' pixels by their solid angle.")] = False,
     dataset: Annotated[
@@ -84,7 +86,7 @@ def scaffold(
 
 @group.command()
 def views(
-    data: Annotated[Path, typer.Option(help="Folder made by `onescene data maps --views N`.")],
+    data: Annotated[Path, typer.Option(help="Folder made by `onescene data maps` or `homes` with --views N.")],
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of networks; default: shipped.")] = None,
     every: Annotated[int, typer.Option(help="Take every n-th panorama.")] = 1,

@@ -52,7 +52,7 @@ def export(
 
 
 def render(
-    gaussians: Annotated[Path, typer.Argument(help="A Gaussian file: .ply, .splat, .spz, .sog, .glb.")],
+    gaussians: Annotated[Path, typer.Argument(help="Gaussians: .ply, .compressed.ply, .splat, .spz, .sog or .glb.")],
     cameras: Annotated[Path, typer.Option(help="Camera file (transforms.json).")],
     out: Out,
     backend: Annotated[str, typer.Option(help="auto, numba, gsplat or torch.")] = "auto",

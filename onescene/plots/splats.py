@@ -11,6 +11,8 @@ from torch import Tensor
 
 from onescene.plots.pictures import to_numpy
 
+LABELS = 12  # under an axis at most, so that they stay apart
+
 
 def ellipse_figure(
     rgb: Float[Tensor, "3 h w"],
@@ -65,7 +67,8 @@ def pixel_figure(
         places, before.detach().cpu().numpy(), where="mid", color="black", linewidth=1.2, label="light left in front"
     )
     labels = [f"{z:.2f}" for z in depth_z.tolist()]
-    axis.set_xticks(places[:: max(1, len(places) // 12)], labels[:: max(1, len(places) // 12)])
+    every = max(1, -(-len(places) // LABELS))
+    axis.set_xticks(places[::every], labels[::every])
     axis.set(xlabel="depth of the Gaussians, front to back [world units]", ylabel="share of the pixel", ylim=(0, 1.05))
     axis.set_title(title, fontsize=9)
     axis.legend(fontsize=8)

@@ -47,7 +47,7 @@ class ScaffoldConfig:
     fov_deg: float = 95.0  # field of view of an anchor [degrees]; the network sees faces of its own
     network_px: int | None = None  # side of the faces that the network sees [pixels]; None = what its weights are for
     source: Source = "auto"  # of the Gaussians
-    turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged; 1 = a single pass
+    turns: int = 4  # copies turned by 90 / turns degrees whose predictions are averaged
     mirror: bool = True  # average with the mirrored panorama too
     grey: bool = True  # the mirrored copies are shown brighter and without colour: shape, not hue, tells the distance
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]

@@ -175,7 +175,7 @@ class CubeScaffold(nn.Module):
         )
 
 
-_LOG_PRIOR = math.log(4.0)  # a fresh network says 4 m everywhere
+_LOG_PRIOR = math.log(4.0)  # a fresh network says about 4 m everywhere
 _OCTAVES = 3
 RAY_CHANNELS = 3 + 6 * _OCTAVES
 
