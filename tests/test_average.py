@@ -33,6 +33,10 @@ def test_what_has_no_mean_is_refused(tmp_path, capsys):
     one = weights(tmp_path / "one.safetensors", 1)
     with pytest.raises(ValueError, match="needs two weight files or more, got 1"):
         average_weights([one])
+    broken = {"layer.weight": torch.full((2, 3), torch.nan), "norm.count": torch.tensor(1)}
+    save_file(broken, tmp_path / "broken.safetensors")
+    with pytest.raises(ValueError, match=r"broken\.safetensors: layer\.weight holds a NaN or an infinity"):
+        average_weights([one, tmp_path / "broken.safetensors"])
     save_file({"layer.weight": torch.zeros(3, 3), "norm.count": torch.tensor(1)}, tmp_path / "other.safetensors")
     out = tmp_path / "mean.safetensors"
     assert main(["models", "average", str(one), str(tmp_path / "other.safetensors"), "--out", str(out)]) == 2

@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from onescene.cli import main
+from onescene.cli.entry import explain
+from onescene.io import load_cameras, save_cameras
 from onescene.pipeline.job import STEPS
 from onescene.pipeline.workspace import open_workspace
 
@@ -206,6 +209,50 @@ def test_views_from_given_cameras(copy, capsys):
     assert "show another scaffold" in capsys.readouterr().err
 
 
+def test_views_from_a_colmap_folder(copy, capsys):
+    out, params = copy / "out", ["--params", str(copy / "tiny.yaml")]
+    seen = load_cameras(out / "04_views" / "transforms.json")[[0, 1]]
+    save_cameras(seen, copy / "model")
+    words = ["views", str(out), "--cameras", str(copy / "model"), *params]
+    assert main(words) == 0
+    again = load_cameras(out / "04_views" / "transforms.json")
+    torch.testing.assert_close(again.world_from_cam, seen.world_from_cam, atol=1e-5, rtol=0)
+    capsys.readouterr()
+    assert main(words) == 0 and set(states(capsys.readouterr().err).values()) == {"skipped"}
+    (copy / "empty").mkdir()
+    refused(capsys, "no COLMAP model", ["views", str(out), "--cameras", str(copy / "empty"), *params])
+
+
+def test_poses_of_a_plain_tum_file(copy, capsys):
+    """A trajectory as other programs write it, without intrinsics."""
+    path, ply = copy / "path.txt", copy / "out" / "05_scene" / "gaussians.ply"
+    path.write_text("0 0 0 0 0 0 0 1\n1 0.1 0 0 0 0 0 1\n")
+    capsys.readouterr()
+    assert main(["evaluate", "poses", str(path), str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["trans_err_mean_first"] == 0
+    refused(capsys, "add the lines", ["render", str(ply), "--cameras", str(path), "--out", str(copy / "x")])
+
+
+def test_the_photo_is_not_written_over(copy, capsys):
+    out = copy / "mine"
+    photo = make_photo(out / "01_panorama" / "panorama.png")
+    before = photo.read_bytes()
+    for more in (["panorama", str(photo)], ["run", str(photo)], ["run", "--panorama", str(photo)]):
+        refused(capsys, "lies where this run writes its panorama", [*more, "--out", str(out)])
+    assert photo.read_bytes() == before
+
+
+def test_broken_views_are_named(copy, capsys):
+    (copy / "out" / "04_views" / "transforms.json").write_text("{")
+    refused(capsys, "transforms.json", ["refine", str(copy / "out"), "--params", str(copy / "tiny.yaml")])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("[enforce fail] DefaultCPUAllocator: not enough"), MemoryError()])
+def test_too_little_memory_is_told(error):
+    code, sentence = explain(error)
+    assert code == 1 and sentence == "out of memory; a smaller photo or smaller settings need less"
+
+
 @pytest.mark.parametrize("format", ["ply", "spz", "splat", "sog", "glb", "html"])
 def test_export(copy, format):
     assert main(["export", str(copy / "out"), "--format", format]) == 0
@@ -303,6 +350,7 @@ def test_a_panorama_that_is_none_is_refused(bad, tmp_path, capsys, command, file
         (["--fov-deg", "wide"], "--fov-deg"),
         (["--frames", "0"], "--frames must be >= 1, got 0"),
         (["--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["--seed", "4294967296"], "--seed must be <= 4294967295, got 4294967296"),
         (["--trajectory", "moonwalk"], "trajectory must be one of walk, .*, got 'moonwalk'"),
         (["--trajectory", "walk,,fly"], "got 'fly'"),
         (["--trajectory", ","], "--trajectory must name at least one"),
@@ -312,7 +360,7 @@ def test_a_panorama_that_is_none_is_refused(bad, tmp_path, capsys, command, file
         (["--preset", "paper", "--weights", "."], r"\. holds no one2scene_scaffold.ckpt or .* \(VGGT-1B: .*licence"),
         (["--weights", "."], "--weights is for --preset paper"),
         (["--params", "typo.yaml"], "typo.yaml: unknown key 'face_pix'; did you mean face_px"),
-        (["--params", "null.yaml"], "face_px must not be null"),
+        (["--params", "null.yaml"], "null.yaml: face_px must be a whole number, got null"),
         (["--params", "zero.yaml"], "scaffold_gaussians must be >= 1, got 0"),
         (["--params", "none.yaml"], "params file not found"),
         (["--panorama", "none.png"], "no such file: none.png"),
@@ -323,6 +371,40 @@ def test_a_panorama_that_is_none_is_refused(bad, tmp_path, capsys, command, file
 def test_a_wrong_flag_is_refused(bad, capsys, monkeypatch, more, words):
     monkeypatch.chdir(bad)
     refused(capsys, words, ["run", "good.jpg", "--out", "out", *more])
+    assert not (bad / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("radius_world: .nan", "radius_world must be a finite number, got nan"),
+        ("radius_world: -1", "radius_world must be >= 0, got -1"),
+        ("anchor_fov_deg: .inf", "anchor_fov_deg must be a finite number, got inf"),
+        ("anchor_fov_deg: 80", "anchor_fov_deg must be >= 90, got 80"),  # six such faces see less than the sphere
+        ("view_steps: .nan", "view_steps must be a whole number or null, got nan"),
+        ("view_steps: 2", "these weights make a view in one step"),
+        ("view_steps: [1]", r"view_steps must be a whole number or null, got \[1\]"),
+        ("view_weights: 5", "view_weights must be text or null, got 5"),
+        ("view_hw: [a, b]", r"view_hw must be a list of 2, each a whole number, got \['a', 'b'\]"),
+        ("view_hw: [64]", r"view_hw must be a list of 2, each a whole number, got \[64\]"),
+        ("view_hw: [1000000, 64]", "view_hw must be two even sizes from 16 to 8192"),
+        ("trajectory: [1]", "trajectory must be a list, each text, got"),
+        ('fov_deg: "75"', "fov_deg must be a finite number or null, got '75'"),
+        ("fov_deg: 2020-01-01", "fov_deg must be a finite number or null"),
+        ("pitch_deg: [1]", "pitch_deg must be a finite number or null"),
+        ("seed: 99999999999999999999", "--seed must be <= 4294967295"),
+        ("fps: 500", "fps must be <= 240, got 500"),
+        ("face_px: 100000", "face_px must be <= 4096, got 100000"),
+        ("panorama_height: 129", "panorama_height must be even, got 129"),
+        ("panorama_height: 100000000", "panorama_height must be <= 8192"),
+        ("scaffold_weights: [a]", "scaffold_weights must be text or null"),
+        ("[" * 3000, "params file is not YAML"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_is_made(bad, capsys, monkeypatch, line, words):
+    monkeypatch.chdir(bad)
+    (bad / "wrong.yaml").write_text(line)
+    refused(capsys, words, ["run", "good.jpg", "--out", "out", "--params", "wrong.yaml"])
     assert not (bad / "out").exists()
 
 
@@ -347,6 +429,15 @@ def test_a_wrong_flag_is_refused(bad, capsys, monkeypatch, more, words):
         (["evaluate", "images", "none", "none"], "no such folder: none"),
         (["data", "rooms", "--out", "x", "--count", "0"], "count must be >= 1, got 0"),
         (["data", "rooms", "--out", "x", "--count", "1", "--height", "-4"], "height must be >= 16, got -4"),
+        (
+            ["data", "rooms", "--out", "x", "--count", "1", "--seed", "-1"],
+            "'--seed': Input should be greater than or equal to 0",
+        ),
+        (
+            ["data", "rooms", "--out", "x", "--count", "1", "--seed", str(10**30)],
+            "'--seed': Input should be less than or equal to",
+        ),
+        (["evaluate", "panorama", ".", "--methods", "small:upper=[1"], "--methods: a value of .* is not YAML"),
         (["data", "maps", "--packs", ".", "--out", "x", "--height", "8"], "hw must be a height >= 16"),
         (["evaluate", "depth", "complex.npy", "complex.npy"], "complex.npy must hold real numbers of shape"),
         (["data", "maps", "--packs", "none", "--out", "x"], "none"),

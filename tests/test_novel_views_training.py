@@ -481,8 +481,8 @@ def test_a_full_fine_tune_keeps_the_scale_of_its_adapters(pairs, tmp_path):
         ({"stepz": 1}, "p: stepz: Extra inputs are not permitted; known keys: preset, "),
         ({"method": "baseline"}, "method: Input should be"),
         ({"trains": "adapters"}, "set `weights`, or `trains: all`"),
-        ({"memory": 3}, r"memory in \[0, 1\]"),
-        ({"rank": 0}, "must be >= 1"),
+        ({"memory": 3}, "p: memory: Input should be less than or equal to 1, got"),
+        ({"rank": 0}, "p: rank: Input should be greater than or equal to 1, got 0"),
     ],
 )
 def test_wrong_parameters_are_named(change, message):

@@ -128,7 +128,7 @@ def test_a_frame_around_the_photo_is_told_and_recorded(folder, caplog):
         (["--prompt", "a garden"], "method small reads no prompt"),
         ([], "panorama needs a PHOTO"),
         (["photo.png", "--pitch-deg", "91"], r"--pitch-deg must lie in \[-90, 90\] degrees, got 91"),
-        (["photo.png", "--roll-deg", "nan"], "--roll-deg must lie in"),
+        (["photo.png", "--roll-deg", "nan"], "--roll-deg must be a finite number or null, got nan"),
         (["photo.png", "--method", "baseline", "--weights", "x"], "baseline has no option 'weights'; it knows none"),
         (["photo.png", "--method", "file"], "twice as wide as high"),
         (["strip.png"], "at most 4 times as long as wide, got 400 x 80"),

@@ -317,7 +317,7 @@ WRONG_KINDS = [
     ("small", {"lower": True}, "lower of small must be a finite number, got True"),
     ("small", {"planes": "maybe"}, "planes of small must be true or false, got 'maybe'"),
     ("small", {"planes": 1}, "planes of small must be true or false, got 1"),
-    ("small", {"weights": None}, "weights of small must be text, got None"),
+    ("small", {"weights": None}, "weights of small must be text, got null"),
     ("anchored", {"side_views": "many"}, "side_views of anchored must be a whole number, got 'many'"),
     ("anchored", {"side_views": 8.5}, "side_views of anchored must be a whole number, got 8.5"),
     ("anchored", {"heuristic": 3}, "heuristic of anchored must be text, got 3"),
@@ -342,8 +342,10 @@ def test_a_method_of_ones_own_may_have_lists_and_anything(noise):
     row = replace(noise, options=Several)
     assert options_from(row, {"hues": [0.1, 0.2], "rest": {"a": 1}, "size": 2.5}) == Several((0.1, 0.2), {"a": 1}, 2.5)
     assert options_from(row, {"rest": True}).rest is True
-    with pytest.raises(ValueError, match="hues of noise must be a list, got 3"):
+    with pytest.raises(ValueError, match="hues of noise must be a list, each a finite number, got 3"):
         options_from(row, {"hues": 3})
+    with pytest.raises(ValueError, match=r"hues of noise must be a list, each a finite number, got \('red',\)"):
+        options_from(row, {"hues": ["red"]})
     with pytest.raises(ValueError, match="size of noise must be a whole number or a finite number or null, got 'x'"):
         options_from(row, {"size": "x"})
 

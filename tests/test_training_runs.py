@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from onescene.models.scaffold import CubeScaffold
 from onescene.pipeline.ablation import read_ablation, run_ablation
 from onescene.pipeline.training import open_data, run_training, start_or_resume
 from onescene.pipeline.training_params import read_params, stored_config, train_config
-from onescene.pipeline.training_run import choose_device, save_checkpoint
+from onescene.pipeline.training_run import choose_device, follow, save_checkpoint
 from onescene.training.posed import PosedRooms
 from onescene.training.scaffold import PAPER, SMALL
+from onescene.training.step_log import StepLog
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(
@@ -54,6 +56,15 @@ def test_the_recipes_are_understood(path, pytestconfig):
         ({"data": "d", "out": "o", "loss": {"sky": -0.3}}, "weight of sky must be >= 0 and finite, got -0.3"),
         ({"data": "d", "out": "o", "loss": {"sky": float("nan")}}, "weight of sky must be >= 0 and finite, got nan"),
         ({"out": "o"}, "data"),
+        ({"data": "d", "out": ""}, "out: .* at least 1 character"),
+        ({"data": "d", "out": "o", "lr": float("nan")}, "lr: .* finite number, got nan"),
+        ({"data": "d", "out": "o", "lr": -0.001}, "lr: .* greater than 0"),
+        ({"data": "d", "out": "o", "ema": 1.5}, "ema: .* less than 1"),
+        ({"data": "d", "out": "o", "decay_fraction": 2}, "decay_fraction: .* less than or equal to 1"),
+        ({"data": "d", "out": "o", "warmup_steps": -1}, "warmup_steps: .* greater than or equal to 0"),
+        ({"data": "d", "out": "o", "batch": 0}, "batch: .* greater than or equal to 1"),
+        ({"data": "d", "out": "o", "checkpoint_every": 0}, "checkpoint_every: .* greater than or equal to 1"),
+        ({"data": "d", "out": "o", "seed": 2**32}, "seed: .* less than or equal to 4294967295"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, values, words):
@@ -175,6 +186,29 @@ def test_what_can_not_be_trained_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="set views to 0"):
         run_training(params, open_data(params.model_copy(update={"loss": {}})), "Apache-2.0")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_runs_away_ends_in_a_sentence(tmp_path, capsys):
+    """What was there before is kept, and no weights are written."""
+    path = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "run"), **RUN)
+    assert main(["train", "scaffold", "--params", str(path)]) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    params = read_params(write(path, steps=3, out=str(tmp_path / "run"), **RUN))
+    state = start_or_resume(params, tmp_path / "run", torch.device("cpu"))
+    logs = (StepLog(step, {"total": math.nan}, 1.0, 0.1) for step in (2, 3))
+    with pytest.raises(ValueError, match="the loss is not finite at step 2: a smaller lr may help"):
+        follow(logs, state, stored_config(params), tmp_path / "run", 1, None)
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+
+
+def test_a_size_that_can_not_be_leaves_nothing_behind(tmp_path, capsys):
+    path = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "run"), **(RUN | {"face_px": 33}))
+    assert main(["train", "scaffold", "--params", str(path)]) == 2
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("mine")
+    path = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "file"), **RUN)
+    assert main(["train", "scaffold", "--params", str(path)]) == 2
+    assert "out must be a folder" in capsys.readouterr().err and (tmp_path / "file").read_text() == "mine"
 
 
 def test_two_processes_train_as_one_does(tmp_path):

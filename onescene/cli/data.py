@@ -18,7 +18,7 @@ _SHOWN_SKIPPED = 10
 Views = Annotated[int, typer.Option(help="Displaced perspective views per panorama.")]
 ViewPx = Annotated[int, typer.Option(help="Side of such a view [pixels].")]
 Workers = Annotated[int, typer.Option(help="Processes.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything drawn at random.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -59,6 +59,11 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _is_torchs_memory_error(error: BaseException) -> bool:
+    """Whether torch could not get memory: on a GPU it has a class for it, on a CPU words."""
+    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+
+
 def explain(error: BaseException) -> tuple[int, str]:
     """The exit code and the sentence of an exception."""
     text = " ".join(str(error).split())
@@ -72,8 +77,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         return CALLERS, f"no such file: {error.filename}"
     if isinstance(error, CALLERS_MISTAKES):
         return CALLERS, text
-    if isinstance(error, MemoryError):
-        return OURS, text or "out of memory; a smaller photo or smaller settings need less"
+    if isinstance(error, MemoryError) or _is_torchs_memory_error(error):
+        told = text if isinstance(error, MemoryError) else ""
+        return OURS, told or "out of memory; a smaller photo or smaller settings need less"
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return OURS, f"{error.strerror}{where}"

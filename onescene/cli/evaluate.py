@@ -201,13 +201,13 @@ def poses(
     align: Annotated[str, typer.Option(help="none, first, first_scale, furthest_scale or similarity.")] = "first",
 ) -> int:
     """Camera errors: RotErr, TransErr and CamMC."""
-    from onescene.io import load_cameras
+    from onescene.io import load_poses
     from onescene.metrics import pose_errors
 
-    cameras = [load_cameras(path) for path in (estimated, true)]
-    if len(cameras[0]) != len(cameras[1]):
-        raise ValueError(f"both files must hold as many cameras, got {len(cameras[0])} and {len(cameras[1])}")
-    _show(pose_errors(*(c.world_from_cam.double() for c in cameras), align=align))
+    poses = [load_poses(path).double() for path in (estimated, true)]
+    if len(poses[0]) != len(poses[1]):
+        raise ValueError(f"both files must hold as many cameras, got {len(poses[0])} and {len(poses[1])}")
+    _show(pose_errors(*poses, align=align))
     return 0
 
 
@@ -233,7 +233,10 @@ def _variant(words: str, height: int, fov_deg: float):
     name, *pairs = words.split(":")
     if any("=" not in pair for pair in pairs):
         raise ValueError(f"--methods must be NAME or NAME:OPTION=VALUE, got {words!r}")
-    values = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+    try:
+        values = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+    except yaml.YAMLError as error:
+        raise ValueError(f"--methods: a value of {words!r} is not YAML") from error
     method = method_named(name)
     config = PanoramaConfig(name, height, fov_deg, options=options_from(method, values))
     check_config(config)

@@ -9,7 +9,7 @@ from onescene.io.atomic import (
     remove_partials,
 )
 from onescene.io.camera_checks import CameraFile
-from onescene.io.cameras import load_camera_file, load_cameras, save_cameras
+from onescene.io.cameras import load_camera_file, load_cameras, load_poses, save_cameras
 from onescene.io.colmap import read_colmap, read_colmap_groups, read_colmap_points, write_colmap, write_colmap_groups
 from onescene.io.gaussians import GAUSSIAN_SUFFIXES, load_gaussians, save_gaussians
 from onescene.io.images import (
@@ -47,6 +47,7 @@ __all__ = [
     "load_panorama",
     "load_photo",
     "load_points",
+    "load_poses",
     "read_colmap",
     "read_colmap_groups",
     "read_colmap_points",

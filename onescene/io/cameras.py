@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.io.camera_checks import CameraFile
-from onescene.io.colmap import read_colmap, write_colmap
-from onescene.io.sources import suffix_of
+from onescene.io.colmap import colmap_camera_files, read_colmap, write_colmap
+from onescene.io.sources import existing_file, suffix_of
 from onescene.io.transforms_json import read_transforms, write_transforms
 from onescene.io.tum import read_tum, write_tum
 from onescene.types import Cameras
@@ -44,6 +44,26 @@ def load_cameras(
             of different size, lens distortion.
     """
     return load_camera_file(path, hw=hw, K=K, undo_applied_transform=undo_applied_transform).cameras
+
+
+def load_poses(path: str | os.PathLike) -> Float[Tensor, "n 4 4"]:
+    """The poses alone of a camera file, ``world_from_cam`` in the file's order: a TUM file needs no intrinsics then.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_cameras`.
+    """
+    if suffix_of(Path(path)) == ".txt" and not Path(path).is_dir():
+        return read_tum(path, hw=(1, 1), pinhole=(1.0, 1.0, 0.5, 0.5)).cameras.world_from_cam
+    return load_cameras(path).world_from_cam
+
+
+def camera_files(path: str | os.PathLike) -> tuple[Path, ...]:
+    """The files that :func:`load_cameras` reads: one, or two of a COLMAP folder.
+
+    Raises:
+        FileNotFoundError: nothing there, or a folder without a model.
+    """
+    return colmap_camera_files(path) if Path(path).is_dir() else (existing_file(path, "camera file"),)
 
 
 def load_camera_file(

@@ -110,8 +110,18 @@ def read_colmap(folder: str | os.PathLike) -> CameraFile:
     groups = read_colmap_groups(folder)
     if len(groups) > 1:
         listed = ", ".join(f"{w} x {h}" for h, w in sorted(g.cameras.hw for g in groups)[:4])
-        raise ValueError(f"{folder}: all images must have one size, got {listed}; read_colmap_groups takes several")
+        raise ValueError(f"{folder}: all images must have one size, got {listed}")
     return groups[0]
+
+
+def colmap_camera_files(folder: str | os.PathLike) -> tuple[Path, Path]:
+    """The two files of a COLMAP model that hold its cameras: lenses and images.
+
+    Raises:
+        FileNotFoundError: no model there.
+    """
+    place, suffix = _find_model(Path(folder))
+    return tuple(existing_file(place / f"{stem}{suffix}", "COLMAP file") for stem in ("cameras", "images"))
 
 
 def read_colmap_groups(folder: str | os.PathLike) -> list[CameraFile]:
@@ -124,11 +134,10 @@ def read_colmap_groups(folder: str | os.PathLike) -> list[CameraFile]:
         FileNotFoundError: no model there.
         ValueError: a damaged file, a lens with distortion, or cameras that :func:`checked_cameras` refuses.
     """
-    place, suffix = _find_model(Path(folder))
-    cameras_file = existing_file(place / f"cameras{suffix}", "COLMAP file")
-    images_file = existing_file(place / f"images{suffix}", "COLMAP file")
-    lenses = (read_binary_cameras if suffix == ".bin" else read_text_cameras)(cameras_file)
-    images = sorted((read_binary_images if suffix == ".bin" else read_text_images)(images_file), key=lambda i: i.id)
+    cameras_file, images_file = colmap_camera_files(folder)
+    binary = cameras_file.suffix == ".bin"
+    lenses = (read_binary_cameras if binary else read_text_cameras)(cameras_file)
+    images = sorted((read_binary_images if binary else read_text_images)(images_file), key=lambda i: i.id)
     if not images:
         raise ValueError(f"{images_file} must hold at least one camera, got none")
     groups: dict[tuple[int, int], list[ColmapImage]] = {}

@@ -66,7 +66,9 @@ def read_tum(
         elif words and not words[0].startswith("#"):
             rows.append(_numbers(words, 8, f"{found} line {number}"))
     if hw is None or pinhole is None:
-        raise ValueError(f"{found} names no intrinsics (`# hw H W` and `# K fx fy cx cy`): pass hw and K")
+        raise ValueError(
+            f"{found} names no intrinsics: add the lines `# hw H W` and `# K fx fy cx cy`, or pass hw and K"
+        )
     table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 8)
     rotations = rotations_from_quats(table[:, 4:], found, order="xyzw")
     cameras = checked_cameras(rigid(rotations, table[:, 1:4]), [pinhole] * len(rows), hw, found)

@@ -20,11 +20,15 @@ def average_weights(paths: Sequence[str | Path]) -> bytes:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: fewer than two files, an unreadable one, or one whose keys or shapes differ from the first one's.
+        ValueError: fewer than two files, an unreadable one, one with a NaN or an infinity, or one whose keys or
+            shapes differ from the first one's.
     """
     if len(paths) < 2:
         raise ValueError(f"an average needs two weight files or more, got {len(paths)}")
     states = [read_state_dict(path) for path in paths]
+    for path, state in zip(paths, states, strict=True):
+        if bad := [key for key, value in state.items() if not bool(torch.isfinite(value).all())]:
+            raise ValueError(f"{path}: {bad[0]} holds a NaN or an infinity")
     for path, state in zip(paths[1:], states[1:], strict=True):
         compare_shapes(states[0], state).refuse_misfit(str(paths[0]), path)
     said = [read_metadata(path) for path in paths]

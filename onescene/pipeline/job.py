@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from onescene.io.cameras import camera_files, load_cameras
 from onescene.pipeline import layout
 from onescene.pipeline.digests import digest_of_file
 from onescene.pipeline.progress import Clock, RunProgress
@@ -65,8 +66,11 @@ def run_job(job: Job, report: Callable[[RunProgress], None] | None = None) -> di
         FolderBusyError: another run holds the folder.
         OSError: the disk is full.
     """
-    for path in (job.photo, job.panorama, job.cameras):
+    for path in (job.photo, job.panorama):
         _must_be_a_file(path)
+        _must_not_be_written_over(path, job)
+    if job.cameras is not None:
+        camera_files(job.cameras)  # they are there
     before = [(name, _expected(job.out, name)) for name in job.steps]
     states: dict[str, str] = {}
     with open_workspace(job.out) as out:
@@ -91,6 +95,12 @@ def _must_be_a_file(path: Path | None) -> None:
         raise IsADirectoryError(f"{path} is a folder, expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
+
+
+def _must_not_be_written_over(path: Path | None, job: Job) -> None:
+    own = (job.out / layout.PANORAMA).resolve()
+    if path is not None and layout.PANORAMA in job.steps and path.resolve().parent == own:
+        raise ValueError(f"{path} lies where this run writes its panorama: copy it elsewhere, or give another --out")
 
 
 def make_step(name: str, job: Job) -> Step:
@@ -124,7 +134,7 @@ def count_views(out: Path) -> int:
     path = layout.cameras_file(out)
     if not path.is_file():
         raise FileNotFoundError(f"no novel views in {out}: run `onescene views {out}` first")
-    return len(json.loads(path.read_text("utf-8"))["frames"])
+    return len(load_cameras(path))
 
 
 def _scaffold_of(out: Path) -> Path:

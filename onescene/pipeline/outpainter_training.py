@@ -19,6 +19,7 @@ from onescene.models.arithmetic import Precision
 from onescene.models.loading import load_into
 from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import outpainter_bytes
+from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params
 from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
 from onescene.stages.outpaint import outpaint
@@ -47,30 +48,30 @@ class OutpainterParams(BaseModel):
     size: Literal["small", "large"] = "small"  # of the network
     data: str | list[str]  # folders made by `onescene data maps|rooms`
     photos: str | None = None  # folder of 2:1 pictures; held-out and shown ones are left out by name
-    photo_repeats: int = 40  # so often a photograph stands in an epoch
-    out: str  # folder of this run
-    steps: int  # may grow when a run goes on
-    batch: int
-    lr: float
-    lr_critic: float
-    warmup_steps: int
-    decay_fraction: float
-    ema: float
-    clip: float
-    seed: int
-    layout: float
-    scales: tuple[int, ...]  # multiples of which the panorama's height must be
+    photo_repeats: limits.Count = 40  # so often a photograph stands in an epoch
+    out: limits.Folder  # folder of this run
+    steps: limits.Whole  # may grow when a run goes on
+    batch: limits.Count
+    lr: limits.Positive
+    lr_critic: limits.NotNegative
+    warmup_steps: limits.Whole
+    decay_fraction: limits.Share
+    ema: limits.Decay
+    clip: limits.Positive
+    seed: limits.Seed
+    layout: limits.NotNegative
+    scales: tuple[limits.Count, ...]  # multiples of which the panorama's height must be
     circular: bool = True  # whether the network's convolutions continue across the panorama's borders
-    cycle: float
-    features: float
-    perceptual: float
-    adversarial: float
-    views: int
-    critic_from: int
+    cycle: limits.NotNegative
+    features: limits.NotNegative
+    perceptual: limits.NotNegative
+    adversarial: limits.NotNegative
+    views: limits.Count
+    critic_from: limits.Whole
     precision: Precision
     init: str | None = None  # weights to start from: an earlier training's file
-    checkpoint_every: int = 100  # steps
-    threads: int = 0  # torch threads, 0 = torch's own choice
+    checkpoint_every: limits.Count = 100  # steps
+    threads: limits.Whole = 0  # torch threads, 0 = torch's own choice
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="before")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def read_params(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"params file not found: {path}")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"params file is not YAML: {path}") from error
     if content is None:
         return {}
@@ -117,16 +118,26 @@ def check_params(params: dict[str, Any], defaults: dict[str, Any], where: str) -
     Raises:
         ValueError: a key is unknown (the sentence names the nearest ones) or a value is of another type.
     """
+    check_keys(params, defaults, where)
     for key, value in params.items():
-        if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(defaults)}"
-            raise ValueError(f"{where}: unknown key {key!r}; {hint}")
         usual = defaults[key]
         if not _same_kind(value, usual):
             wanted, got = type(usual).__name__, type(value).__name__
             raise ValueError(f"{where}: {key} must be of type {wanted} (such as {usual!r}), got {got} {value!r}")
     return defaults | params
+
+
+def check_keys(params: Collection[str], known: Collection[str], where: str) -> None:
+    """Refuses a key that there is not.
+
+    Raises:
+        ValueError: it names the nearest ones.
+    """
+    for key in params:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
+            raise ValueError(f"{where}: unknown key {key!r}; {hint}")
 
 
 def _same_kind(value: Any, usual: Any) -> bool:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from onescene.geometry.trajectories import check_trajectory
-from onescene.pipeline.parameters import check_params, read_params
+from onescene.pipeline.limits import MOST_SEED
+from onescene.pipeline.parameters import check_keys, read_params
 from onescene.pipeline.refine_settings import check_refine_settings
 from onescene.pipeline.view_settings import check_view_settings
+from onescene.stages.options import check_values
 from onescene.stages.panorama_methods import method_named, options_from
 from onescene.stages.scaffold import SOURCES
 
 PRESETS = ("small", "paper")
-_LEAST = {
-    **{"panorama_height": 64, "face_px": 16, "turns": 1, "frames": 1, "fps": 1, "seed": 0},
-    **{"scaffold_gaussians": 1, "refine_views": 1, "refine_patience": 0},
+_RANGES: dict[str, tuple[float, float]] = {  # from the first to the second
+    **{"panorama_height": (64, 8192), "face_px": (16, 4096), "anchor_fov_deg": (90, 160), "turns": (1, 64)},
+    **{"frames": (1, 100_000), "fps": (1, 240), "radius_world": (0, 1000), "seed": (0, MOST_SEED)},
+    **{"scaffold_gaussians": (1, math.inf), "refine_views": (1, math.inf), "refine_patience": (0, math.inf)},
 }
+_MOST_VIEW_PX = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class RunSettings:
     anchor_fov_deg: float = 95.0  # [degrees]
     turns: int = 4  # turned copies whose predicted distance is averaged
     scaffold_weights: str | None = None  # scaffold-small (None), one2scene-small, or a file of any scaffold network
-    scaffold_gaussians: int | None = 500_000  # lifted: at most so many, fewer where smooth; None = one per pixel
+    scaffold_gaussians: int | None = 500_000  # lifted: at most so many (one per 4x4 pixels at least); None = each pixel
     scaffold_source: str = "auto"  # of the Gaussians: heads (the network's own), lifted (from distance), auto
     trajectory: tuple[str, ...] = ("walk",)  # names, one after the other
     frames: int = 32  # of each trajectory
@@ -101,7 +106,8 @@ def settings_from(
     values: dict[str, Any] = {}
     if params_file is not None:
         values = read_params(params_file)
-        check_params(values, {**asdict(RunSettings()), "fov_deg": None}, Path(params_file).name)
+        check_keys(values, asdict(RunSettings()), Path(params_file).name)
+        check_values(RunSettings, values, lambda key: f"{Path(params_file).name}: {key}")
     values |= {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
     settings = preset(preset_name, weights, values)
     own = settings.panorama_method
@@ -123,13 +129,14 @@ def check_settings(settings: RunSettings) -> None:
     Raises:
         ValueError: naming the setting, what it is and what it may be.
     """
-    for setting in dataclasses.fields(settings):
-        if getattr(settings, setting.name) is None and "None" not in str(setting.type):
-            raise ValueError(f"{_flag(setting.name)} must not be null")
-    for name, low in _LEAST.items():
+    check_values(RunSettings, vars(settings), _flag)
+    for name, (low, high) in _RANGES.items():
         value = getattr(settings, name)
-        if value is not None and value < low:
-            raise ValueError(f"{_flag(name)} must be >= {low}, got {value}")
+        if value is not None and not low <= value <= high:
+            within = f">= {low}" if value < low else f"<= {high}"
+            raise ValueError(f"{_flag(name)} must be {within}, got {value}")
+    if settings.panorama_height % 2:
+        raise ValueError(f"panorama_height must be even, got {settings.panorama_height}")
     if settings.fov_deg is not None and not 10 < settings.fov_deg < 170:
         raise ValueError(f"--fov-deg must lie in (10, 170), got {settings.fov_deg:g}")
     for name, most in (("pitch_deg", 90), ("roll_deg", 180)):
@@ -158,10 +165,9 @@ def check_settings(settings: RunSettings) -> None:
             file = scaffold_file(settings.scaffold_weights).name
             raise ValueError(f"scaffold_source heads: {file} has no trained heads for Gaussians; use lifted")
     check_refine_settings(settings)
-    if len(settings.view_hw) != 2 or min(settings.view_hw) < 16 or any(n % 2 for n in settings.view_hw):
-        raise ValueError(f"view_hw must be two even sizes >= 16, got {settings.view_hw}")
+    if any(n % 2 or not 16 <= n <= _MOST_VIEW_PX for n in settings.view_hw):
+        raise ValueError(f"view_hw must be two even sizes from 16 to {_MOST_VIEW_PX}, got {settings.view_hw}")
 
 
 def _flag(name: str) -> str:
-    flags = {"frames": "--frames", "seed": "--seed", "pitch_deg": "--pitch-deg", "roll_deg": "--roll-deg"}
-    return flags.get(name, name)
+    return f"--{name.replace('_', '-')}" if name in ("frames", "seed", "fov_deg", "pitch_deg", "roll_deg") else name

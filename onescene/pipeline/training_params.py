@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from onescene.models.arithmetic import Precision
+from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params as read_yaml
 from onescene.pipeline.training_run import FREE, checked
 from onescene.training.perceptual import Perceptual, choose_perceptual
@@ -30,28 +31,30 @@ class ScaffoldParams(BaseModel):
     preset: Literal["small", "paper"] = "small"  # of the training, and of the network's sizes where it has two
     network: Literal["cube", "vggt"] = "cube"  # cube = the small network; vggt = the paper's, with Gaussian heads
     data: str | list[str]  # folders made by `onescene data maps|rooms` (twice = twice as often), or "rooms"
-    out: str  # folder of this run
-    rooms: int = 64  # number of rooms when data is "rooms"
-    steps: int  # may grow when a run goes on
-    batch: int
-    lr: float
-    lr_encoder: float
-    weight_decay: float
-    warmup_steps: int
-    decay_fraction: float
-    ema: float
+    out: limits.Folder  # folder of this run
+    rooms: limits.Count = 64  # number of rooms when data is "rooms"
+    steps: limits.Whole  # may grow when a run goes on
+    batch: limits.Count
+    lr: limits.Positive
+    lr_encoder: limits.NotNegative
+    weight_decay: limits.NotNegative
+    warmup_steps: limits.Whole
+    decay_fraction: limits.Share
+    ema: limits.Decay
     precision: Precision
-    seed: int
-    views: int  # displaced views per panorama in the rendering loss
+    seed: limits.Seed
+    views: limits.Whole  # displaced views per panorama in the rendering loss
     perceptual: Perceptual
     loss: dict[str, float] = {}  # weights of loss terms that are not the preset's, such as {render: 10, normal: 1}
-    face_px: int | None = None  # side of the faces [pixels], a multiple of 32 (of 14 in VGGT-1B); None = the network's
+    face_px: limits.Count | None = (
+        None  # side of the faces [pixels], a multiple of 32 (VGGT-1B: 14); None = the network's
+    )
     joint: bool = True  # False = each face apart
     fusion: bool = True  # False = without bidirectional fusion
     imagenet: bool = True  # start from ImageNet features
     init: str | None = None  # weights to start from instead: an earlier training's; with vggt also VGGT-1B's or cube's
-    checkpoint_every: int = 250  # steps
-    threads: int = 0  # torch threads, 0 = torch's own choice
+    checkpoint_every: limits.Count = 250  # steps
+    threads: limits.Whole = 0  # torch threads, 0 = torch's own choice
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it
 
     @model_validator(mode="before")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -48,7 +50,9 @@ def checked(kind: type[Params], values: dict[str, Any], where: str) -> Params:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         told = f"{key}: {first['msg']}" if key else first["msg"]
-        raise ValueError(f"{where}: {told}; known keys: {', '.join(kind.model_fields)}") from error
+        known = f"; known keys: {', '.join(kind.model_fields)}"
+        more = known if first["type"] in ("extra_forbidden", "missing") else f", got {first['input']!r}" if key else ""
+        raise ValueError(f"{where}: {told}{more}") from error
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,8 +71,10 @@ def read_checkpoint(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """What the folder's checkpoint holds; None where there is none.
 
     Raises:
-        ValueError: it is damaged, or was trained by other parameters than these.
+        ValueError: it is damaged, or was trained by other parameters than these; or ``out`` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, {out} is a file")
     path = out / CHECKPOINT
     if not path.is_file():
         return None
@@ -92,6 +98,7 @@ def read_checkpoint(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
 
 def save_checkpoint(state: Resumable, config: dict[str, Any], out: Path) -> None:
     """Writes the resumable state, whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / CHECKPOINT) as path:
         torch.save(state.state_dict() | {"config": config}, path)
 
@@ -110,18 +117,25 @@ def follow(
         steps: The training; every step changes ``state``.
         state: What a checkpoint keeps.
         config: What it remembers of the parameters.
-        out: Folder of the run, made if need be.
+        out: Folder of the run, made if need be after the first step: one that can not be leaves nothing.
         every: Steps between checkpoints.
         on_step: Called after every step.
+
+    Raises:
+        ValueError: a loss is not finite; the last checkpoint is kept.
     """
+    with closing(_guarded(steps, state, config, out, every)) as guarded:
+        for first in guarded:
+            out.mkdir(parents=True, exist_ok=True)
+            with open(out / LOG, "a", encoding="utf-8") as log:
+                for step in chain((first,), guarded):
+                    entry = {"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}
+                    log.write(json.dumps(entry) + "\n")
+                    if step.step % 10 == 0:
+                        log.flush()
+                    if on_step:
+                        on_step(step)
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / LOG, "a", encoding="utf-8") as log, closing(_guarded(steps, state, config, out, every)) as guarded:
-        for step in guarded:
-            log.write(json.dumps({"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}) + "\n")
-            if step.step % 10 == 0:
-                log.flush()
-            if on_step:
-                on_step(step)
 
 
 def _guarded(
@@ -131,6 +145,9 @@ def _guarded(
     first, saved = state.step, time.monotonic()
     try:
         for step in steps:
+            if not all(map(math.isfinite, step.losses.values())):
+                first = state.step  # nothing of it is worth keeping
+                raise ValueError(f"the loss is not finite at step {step.step}: a smaller lr may help")
             yield step
             if step.step % every == 0 and time.monotonic() - saved > _LEAST_SECONDS:
                 save_checkpoint(state, config, out)

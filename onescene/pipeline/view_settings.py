@@ -6,7 +6,7 @@ from typing import Protocol, get_args
 
 from onescene.models.seva.bundle import check_bundle
 from onescene.models.seva.conditioning import Routing
-from onescene.stages.diffusion_views import SynthesisConfig
+from onescene.stages.diffusion_views import SynthesisConfig, check_one_step
 from onescene.stages.views import Method
 
 
@@ -36,12 +36,13 @@ def check_view_settings(settings: ViewSettings) -> None:
         if settings.view_weights is not None:
             raise ValueError("--weights is for --method anchors-only, concat or dual-lora; baseline has none")
         return
-    synthesis_config(settings)
+    config = synthesis_config(settings)
     manifest, _ = check_bundle(settings.view_weights)
     if manifest.method not in (None, settings.method):
         which = settings.view_weights or "what comes with the package"
         more = "" if settings.view_weights else "; --weights DIR names other networks"
         raise ValueError(f"{which} was trained for --method {manifest.method}, got {settings.method}{more}")
+    check_one_step(manifest, config)
 
 
 def synthesis_config(settings: ViewSettings) -> SynthesisConfig:

@@ -33,6 +33,7 @@ from onescene.models.seva.bundle import (
 )
 from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
 from onescene.models.seva.weights import add_adapters
+from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params
 from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
 from onescene.training.novel_views import (
@@ -66,36 +67,36 @@ class ViewParams(BaseModel):
 
     preset: Literal["small", "paper"] = "small"
     data: str | list[str]  # folders made by `onescene data pairs` or `onescene data clips`
-    out: str  # folder of this run
+    out: limits.Folder  # folder of this run
     weights: str | None = None  # networks to start from (see onescene.models.seva.bundle); None = a new small network
-    rank: int = 8  # of new adapters
-    alpha: float = 4.0  # their scale: the release's factor of 0.5
-    sampling_steps: int = 8  # that a network trained on noise is to be sampled with, where `weights` does not say
+    rank: limits.Count = 8  # of new adapters
+    alpha: limits.Positive = 4.0  # their scale: the release's factor of 0.5
+    sampling_steps: limits.Count = 8  # of a network trained on noise, where `weights` does not say
     method: Guided
-    targets: int
-    clean: int
-    memory: float
+    targets: limits.Count
+    clean: limits.Count
+    memory: limits.Share
     anchors: bool
     single_clean: bool
     mirror: bool
-    steps: int  # may grow when a run goes on
-    batch: int
-    at_a_time: int
-    lr: float
-    warmup_steps: int
-    decay_fraction: float
+    steps: limits.Count  # may grow when a run goes on
+    batch: limits.Count
+    at_a_time: limits.Count
+    lr: limits.Positive
+    warmup_steps: limits.Whole
+    decay_fraction: limits.Share
     trains: Literal["adapters", "all"]
-    ema: float
-    clip: float
+    ema: limits.Decay
+    clip: limits.Positive
     precision: Precision
-    start_sigma: float
+    start_sigma: limits.NotNegative
     perceptual: Perceptual
     colour_error: Literal["absolute", "squared"]
-    perceptual_weight: float
-    perceptual_px: int
-    seed: int
-    checkpoint_every: int = 250  # steps
-    threads: int = 0  # torch threads, 0 = torch's own choice
+    perceptual_weight: limits.NotNegative
+    perceptual_px: limits.Count
+    seed: limits.Seed
+    checkpoint_every: limits.Count = 250  # steps
+    threads: limits.Whole = 0  # torch threads, 0 = torch's own choice
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch sees it
 
     @model_validator(mode="before")
@@ -110,8 +111,6 @@ class ViewParams(BaseModel):
         train_config(self)  # what its classes refuse
         if self.trains == "adapters" and self.weights is None:
             raise ValueError("adapters need trained networks to be put on: set `weights`, or `trains: all`")
-        if min(self.steps, self.batch, self.at_a_time, self.rank, self.sampling_steps) < 1:
-            raise ValueError("steps, batch, at_a_time, rank and sampling_steps must be >= 1")
         return self
 
 

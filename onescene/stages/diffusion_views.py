@@ -23,7 +23,7 @@ from torch import Tensor
 
 from onescene.geometry.cubemap import face_cameras
 from onescene.geometry.plucker import normalised_intrinsics
-from onescene.models.seva.bundle import GUIDED, Guided, ViewModels
+from onescene.models.seva.bundle import GUIDED, Guided, Manifest, ViewModels
 from onescene.models.seva.chunks import ChunkConfig, ChunkSources, MadeFrame, generate_chunks, plan_chunks
 from onescene.models.seva.conditioning import ChunkViews, Form, PosedLatents, Routing, assemble
 from onescene.models.seva.memory import POLICIES, Policy
@@ -123,18 +123,27 @@ def posed_latents(models: ViewModels, rgb: Float[Tensor, "v 3 px px"], cameras: 
     )
 
 
+def check_one_step(manifest: Manifest, config: SynthesisConfig) -> None:
+    """Refuses more than the one step without guidance that weights which begin at the renders make.
+
+    Raises:
+        ValueError: the sentence says what was asked for.
+    """
+    if manifest.start_sigma and (config.steps not in (None, 1) or config.guidance != "none"):
+        got = f"{config.steps or 1} steps, guidance {config.guidance}"
+        raise ValueError(f"these weights make a view in one step and without guidance, got {got}")
+
+
 def check_guide(guide: Guide) -> None:
     """Refuses a method or a sampling that the networks can not do, and frames that they can not hold.
 
     Raises:
-        ValueError: as :meth:`ViewModels.check_method`, more than the one step without guidance that weights which begin
-            at the renders make, or a size that is no multiple of the networks' strides.
+        ValueError: as :meth:`ViewModels.check_method` and :func:`check_one_step`, or a size that is no multiple of the
+            networks' strides.
     """
     models = guide.models
     models.check_method(guide.config.method)
-    if models.manifest.start_sigma and (guide.config.steps not in (None, 1) or guide.config.guidance != "none"):
-        got = f"{guide.config.steps} steps, guidance {guide.config.guidance}"
-        raise ValueError(f"these weights make a view in one step and without guidance, got {got}")
+    check_one_step(models.manifest, guide.config)
     if models.manifest.frame_px is not None and models.manifest.frame_px % _stride(models):
         raise ValueError(f"frame_px must be a multiple of {_stride(models)}, got {models.manifest.frame_px}")
 

@@ -17,12 +17,10 @@ returns there is seen only in the rim's ``feather_px`` pixels. It must return a 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +32,7 @@ from onescene.models.hunyuan_pano import HunyuanConfig, HunyuanTextConfig, requi
 from onescene.models.hunyuan_pano.config import LICENCES
 from onescene.models.outpainter.weights import SmallOptions
 from onescene.stages.anchored.config import AnchoredConfig
+from onescene.stages.options import check_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,40 +246,14 @@ def options_from(method: PanoramaMethod, values: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: a key that the method does not know; a value of another type; what the settings' own checks refuse.
     """
-    known = get_type_hints(method.options) if method.options else {}
+    known = [field.name for field in fields(method.options)] if method.options else []
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    for key, value in values.items():
+    for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(known) or 'none'}"
             raise ValueError(f"panorama_options: {method.name} has no option {key!r}; {hint}")
-        kinds = _kinds(known[key])
-        if not any(_fits(value, kind) for kind in kinds):
-            wanted = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
-            raise ValueError(f"panorama_options: {key} of {method.name} must be {wanted}, got {value!r}")
-    return method.options(**values) if method.options else None
-
-
-def _kinds(hint: Any) -> tuple[type, ...]:
-    """Classes that a value may be of: of a choice that of its words, of a union its members'."""
-    if get_origin(hint) is Literal:
-        return tuple(dict.fromkeys(type(word) for word in get_args(hint)))
-    if get_origin(hint) in (Union, UnionType):
-        return tuple(kind for part in get_args(hint) for kind in _kinds(part))
-    return (object if hint is Any else get_origin(hint) or hint,)
-
-
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a finite number",
-    str: "text",
-    tuple: "a list",
-    type(None): "null",
-}
-
-
-def _fits(value: Any, kind: type) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, kind) and (kind in (bool, object) or not isinstance(value, bool))
+    if method.options is None:
+        return None
+    check_values(method.options, values, lambda key: f"panorama_options: {key} of {method.name}")
+    return method.options(**values)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onescene.geometry.cubemap import FACES
 from onescene.geometry.trajectories import fit_trajectory_scale, make_trajectory
-from onescene.io.cameras import load_cameras, save_cameras
+from onescene.io.cameras import camera_files, load_cameras, save_cameras
 from onescene.io.gaussians import load_gaussians
 from onescene.io.images import load_distance, load_image, save_image
 from onescene.io.video import save_video
@@ -69,7 +69,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
     config = views.ViewsConfig(method=settings.method)
     inputs, weights, parameters = {"gaussians": gaussians}, (), {"method": settings.method, "fps": settings.fps}
     if cameras_file:
-        inputs["cameras"] = cameras_file
+        inputs |= {file.stem: file for file in camera_files(cameras_file)}
     else:
         inputs["distance"] = distance
         parameters |= {name: getattr(settings, name) for name in _SHAPING}
