@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from test_novel_views_training import DRAW, PX, SCENES, scene, write
 from torch.testing import assert_close
@@ -172,6 +173,8 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
         ({"method": "concat"}, "method is what the ablation varies itself"),
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
         ({"shown": 3}, "shown must name a folder"),
+        ({"networks": ["sum"]}, "networks must be a list of some of concat, dual-lora, .*, got"),
+        ({"networks": []}, "networks must be a list of some of"),
         ({"out": ""}, "out must name a folder"),
         ({"batchs": 3}, "batchs: Extra inputs"),
     ],
@@ -180,6 +183,19 @@ def test_wrong_ablations_are_named(tmp_path, change, message):
     values = {"data": "x", "validation": "y", "seeds": [0], "out": "z"} | change
     with pytest.raises(ValueError, match=message):
         read_view_ablation(write(tmp_path / "a.yaml", **values))
+
+
+def test_some_of_the_networks_alone(params, tmp_path):
+    values = yaml.safe_load(params.read_text()) | {"networks": ["concat"]}
+    runs, table = view_ablation.run_view_ablation(write(params, **values), "x")
+    assert table.index.tolist() == [*view_ablation.BARE, "concat"] and set(runs.variant) == set(table.index)
+    assert list(view_ablation.views_shown(params)) == ["scaffold render", "holes filled", "concat", "truth"]
+
+
+def test_the_longer_ablation_parses():
+    path = Path(__file__).resolve().parents[1] / "params/small/ablation_views_long.yaml"
+    runs, validation = read_view_ablation(path)
+    assert list(runs) == [(0, "concat"), (0, "dual-lora")] and validation == HeldOut(("data/pairs-heldout",))
 
 
 @pytest.mark.parametrize("size", ["", "_gpu"])

@@ -67,7 +67,7 @@ class HeldOut:
 
 
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], HeldOut]:
-    """Reads an ablation's params file: keys of a training, ``seeds``, ``validation``, ``every``, ``shown``.
+    """Reads an ablation's params file: keys of a training, ``seeds``, ``networks``, ``validation``, ``every``, ``shown``.
 
     Returns:
         The parameters of every training, by seed and network, and what they are measured on.
@@ -79,6 +79,9 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
     values, where = read_params(path), Path(path).name
     seeds, validation = values.pop("seeds", None), values.pop("validation", None)
     every, shown = values.pop("every", 1), values.pop("shown", None)
+    names = values.pop("networks", list(NETWORKS))
+    if not isinstance(names, list) or not names or not all(name in NETWORKS for name in names):
+        raise ValueError(f"{where}: networks must be a list of some of {', '.join(NETWORKS)}, got {names!r}")
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
     if len(set(seeds)) < len(seeds):
@@ -99,6 +102,7 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         (seed, name): check_view_params(values | change | {"seed": seed, "out": f"{out}/{name}-{seed}"}, where)
         for seed in seeds
         for name, change in NETWORKS.items()
+        if name in names
     }
     return runs, HeldOut(tuple(validation), every, shown)
 
@@ -170,9 +174,9 @@ def views_shown(path: str | Path) -> dict[str, Tensor]:
     scene, seed = SceneSet(measured_on.shown)[0], min(seed for seed, _ in runs)
     rows = {name: pictures(read(scene)) for name, read in BARE.items()}
     for variant, (network, memory) in ROWS.items():
-        params = runs[seed, network]
-        models = load_bundle(Path(params.out) / BUNDLE, choose_device(params.device), torch.float32)
-        rows[variant] = remake(models, scene, _sampled(params, memory))
+        if params := runs.get((seed, network)):
+            models = load_bundle(Path(params.out) / BUNDLE, choose_device(params.device), torch.float32)
+            rows[variant] = remake(models, scene, _sampled(params, memory))
     return rows | {"truth": rows.pop("truth")}
 
 
