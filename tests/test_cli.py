@@ -194,7 +194,7 @@ def test_the_parts_give_what_the_whole_gives(copy, capsys, tmp_path):
 
 
 def test_views_from_given_cameras(copy, capsys):
-    cameras = copy / "cameras.json"
+    cameras = copy / "gaussians.json"  # as another input of the step is called
     content = json.loads((copy / "out" / "04_views" / "transforms.json").read_text())
     content["frames"] = content["frames"][:2]
     cameras.write_text(json.dumps(content))

@@ -69,7 +69,7 @@ def views_step(gaussians: Path, distance: Path, settings: RunSettings, cameras_f
     config = views.ViewsConfig(method=settings.method)
     inputs, weights, parameters = {"gaussians": gaussians}, (), {"method": settings.method, "fps": settings.fps}
     if cameras_file:
-        inputs |= {file.stem: file for file in camera_files(cameras_file)}
+        inputs |= dict(zip(("cameras", "images"), camera_files(cameras_file), strict=False))  # the second of COLMAP
     else:
         inputs["distance"] = distance
         parameters |= {name: getattr(settings, name) for name in _SHAPING}
