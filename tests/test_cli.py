@@ -238,8 +238,23 @@ def test_the_photo_is_not_written_over(copy, capsys):
     photo = make_photo(out / "01_panorama" / "panorama.png")
     before = photo.read_bytes()
     for more in (["panorama", str(photo)], ["run", str(photo)], ["run", "--panorama", str(photo)]):
-        refused(capsys, "lies where this run writes its panorama", [*more, "--out", str(out)])
+        refused(capsys, "would be written over by this run", [*more, "--out", str(out)])
     assert photo.read_bytes() == before
+    whole, params = copy / "out", ["--params", str(copy / "tiny.yaml")]
+    for name in ("04_views/000.png", "overview.png", "02_anchors/F.png", "01_panorama/panorama.png"):
+        before = (whole / name).read_bytes()
+        refused(capsys, "would be written over by this run", ["run", str(whole / name), "--out", str(whole), *params])
+        assert (whole / name).read_bytes() == before
+
+
+def test_a_run_goes_on_from_its_own_panorama(copy, capsys):
+    """Made by `panorama`, looked at, then given to `run`: it is taken as it is."""
+    out, params = copy / "other", ["--params", str(copy / "tiny.yaml")]
+    assert main(["panorama", str(copy / "mein Foto.png"), "--out", str(out), "--fov-deg", "80", *params]) == 0
+    panorama = out / "01_panorama" / "panorama.png"
+    before = panorama.read_bytes()
+    assert main(["run", "--panorama", str(panorama), "--out", str(out), *params]) == 0
+    assert panorama.read_bytes() == before
 
 
 def test_broken_views_are_named(copy, capsys):

@@ -140,6 +140,11 @@ def test_equal_weights_change_no_median() -> None:
         for weight in (0.1, 0.3, 0.7):
             weighted = depth_metrics(predicted, true, weights=torch.full((1, count), weight, dtype=torch.float64))
             assert weighted["abs_rel_median_weighted"] == pytest.approx(plain), (count, weight)
+    many = torch.arange(1, 2**20 + 1, dtype=torch.float64)[None]
+    weights = torch.full_like(many, 0.7)
+    assert depth_metrics(many, many.flip(1) ** 2, weights=weights)["abs_rel_median_weighted"] == pytest.approx(
+        depth_metrics(many, many.flip(1) ** 2)["abs_rel_median"], rel=1e-12
+    )
 
 
 def test_a_ratio_at_the_threshold_is_outside() -> None:

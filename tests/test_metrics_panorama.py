@@ -165,7 +165,8 @@ def test_colour_statistics_by_hand() -> None:
 
 def test_without_a_change_within_reach_the_horizon_is_the_equator() -> None:
     zenith = landscape((64, 128), 70.0)  # all that changes is outside of the 45 degrees
-    for panorama in (torch.ones(3, 64, 128), zenith):
+    stripes = torch.linspace(0.1, 0.9, 2048, dtype=torch.float64).expand(3, 1024, 2048)
+    for panorama in (torch.ones(3, 64, 128), torch.full((3, 512, 1024), 0.3, dtype=torch.float64), stripes, zenith):
         assert horizon_statistics(panorama) == {"horizon_latitude_deg": 0.0, "horizon_spread_deg": 0.0}
 
 

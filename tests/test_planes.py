@@ -1,14 +1,18 @@
 """Ground and ceiling in perspective: charts and back, a floor of tiles that goes on, symmetry, what gives nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from onescene.stages.outpaint import outpaint
+from onescene.stages.outpaint import Strip, outpaint
 from onescene.stages.planes import (
+    LEVEL_DEG,
     _chart_places,
     _looked_up,
     _on_panorama,
     continue_plane,
+    level_rims,
     outpaint_planes,
     share_of_sky,
 )
@@ -115,6 +119,23 @@ def test_only_a_ceiling_goes_on_above():
     assert seen == [((*HW, 3), pytest.approx(41, abs=1))] * 2
     assert np.abs(sky[:36] - ceiling[:36]).max() > 0.02 and np.abs(sky[50:80] - ceiling[50:80]).max() < 1e-6
     assert sky.min() >= 0 and ceiling.max() <= 1
+
+
+def test_a_rooms_planes_begin_at_one_height():
+    """Arcs that meet in cusps: between an arc and the level row there are walls, the strip's own pixels."""
+    column = np.abs(np.arange(HW[1]) % 64 - 32) / 32
+    top, bottom = 40 + 4 * column, 88 - 3 * column
+    rows = np.arange(HW[0])[:, None]
+    strip = Strip(floor(), top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
+    draft = np.zeros_like(strip.image)
+    made, level = level_rims(draft, strip)
+    assert (level.top == 40).all() and (level.bottom == 88).all()
+    walls = ((rows >= 40) & (rows < top)) | ((rows <= 88) & (rows > bottom))
+    assert np.array_equal(made, np.where(walls[..., None], strip.image, 0)) and walls.any()
+    assert np.array_equal(level.above, np.broadcast_to(np.maximum(40 - rows, 0), HW))
+    slanting = replace(strip, top=np.linspace(10, 60, HW[1]))
+    most = LEVEL_DEG * HW[0] / 180
+    assert np.allclose(level_rims(draft, slanting)[1].top, np.maximum(10, slanting.top - most))
 
 
 def test_the_share_of_sky_is_one_of_solid_angle():

@@ -158,7 +158,7 @@ def test_flags_of_the_command(capsys, tmp_path):
         (["--recipe", "soup"], "refine_recipe must be one of small, true-views, matrix-3d, world-recipe, got 'soup'"),
         (["--steps", "-1"], "refine_steps must be >= 0, got -1"),
         (["--exposure", "auto"], "refine_exposure must be one of none, affine, got 'auto'"),
-        (["--depth-weight", "nan"], "refine_depth_weight must be >= 0, got nan"),
+        (["--depth-weight", "nan"], "refine_depth_weight must be a finite number or null, got nan"),
         (["--hold-out", "1"], "refine_hold_out must lie in [0, 1), got 1"),
         (["--patience", "-1"], "refine_patience must be >= 0, got -1"),
         (["--strategy", "mcmc"], "strategy mcmc acts every 100 steps of the first 83%: steps must be >= 121, got 60"),
@@ -172,9 +172,9 @@ def test_flags_of_the_command(capsys, tmp_path):
 
 def test_a_params_file_with_values_of_another_kind(tmp_path, capsys):
     for line, words in (
-        ("refine_steps: many", "refine_steps must be a number, got 'many'"),
-        ("refine_distortion: 1.5", "refine_distortion must be one of True, False, got 1.5"),
-        ("refine_depth_weight: true", "refine_depth_weight must be a number, got True"),
+        ("refine_steps: many", "p.yaml: refine_steps must be a whole number or null, got 'many'"),
+        ("refine_distortion: 1.5", "refine_distortion must be true or false or null, got 1.5"),
+        ("refine_depth_weight: true", "refine_depth_weight must be a finite number or null, got True"),
     ):
         (tmp_path / "p.yaml").write_text(line)
         assert main(["refine", str(tmp_path), "--params", str(tmp_path / "p.yaml")]) == 2

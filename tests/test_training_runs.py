@@ -196,9 +196,19 @@ def test_a_training_that_runs_away_ends_in_a_sentence(tmp_path, capsys):
     params = read_params(write(path, steps=3, out=str(tmp_path / "run"), **RUN))
     state = start_or_resume(params, tmp_path / "run", torch.device("cpu"))
     logs = (StepLog(step, {"total": math.nan}, 1.0, 0.1) for step in (2, 3))
-    with pytest.raises(ValueError, match="the loss is not finite at step 2: a smaller lr may help"):
+    with pytest.raises(
+        ValueError, match="the loss is not finite at step 2: begin again in another `out` with a smaller lr"
+    ):
         follow(logs, state, stored_config(params), tmp_path / "run", 1, None)
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    path = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "fast"), **RUN, lr=1e18)  # after the only loss
+    assert main(["train", "scaffold", "--params", str(path)]) == 2
+    assert "weights must be finite in half precision" in capsys.readouterr().err
+    assert not (tmp_path / "fast" / "scaffold.safetensors").exists()
+    next(iter(state.network.parameters())).data.fill_(math.nan)
+    with pytest.raises(ValueError, match="the weights are not finite at step 1: begin again in another `out`"):
+        save_checkpoint(state, stored_config(params), tmp_path / "nan")
+    assert not (tmp_path / "nan").exists()
 
 
 def test_a_size_that_can_not_be_leaves_nothing_behind(tmp_path, capsys):

@@ -175,6 +175,7 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
         ({"shown": 3}, "shown must name a folder"),
         ({"networks": ["sum"]}, "networks must be a list of some of concat, dual-lora, .*, got"),
         ({"networks": []}, "networks must be a list of some of"),
+        ({"networks": [["concat"]]}, "networks must be a list of some of"),
         ({"out": ""}, "out must name a folder"),
         ({"batchs": 3}, "batchs: Extra inputs"),
     ],

@@ -244,11 +244,11 @@ FLAT, TURNED = "1 0 0 0 0 1 0 0 0 0 1 0", "1 0 0 0 0 1 0 0 0 0 -1 0"
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['nan'] * 12)}", "x.txt: camera 0 must have a finite matrix"),
-        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['0'] * 12)}", "x.txt: camera 0 must be a rotation and a shift"),
-        (f"1000 .5 .9 .5 .5 0 0 {TURNED}", "x.txt: camera 0 must be a rotation and a shift, but it is a mirror image"),
-        (f"1000 nan .9 .5 .5 0 0 {FLAT}", "x.txt: camera 0 must have finite intrinsics"),
-        (f"1000 .5 -.9 .5 .5 0 0 {FLAT}", "x.txt: camera 0 must have positive focal lengths"),
+        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['nan'] * 12)}", "x.txt: frame 0 must have a finite matrix"),
+        (f"1000 .5 .9 .5 .5 0 0 {' '.join(['0'] * 12)}", "x.txt: frame 0 must be a rotation and a shift"),
+        (f"1000 .5 .9 .5 .5 0 0 {TURNED}", "x.txt: frame 0 must be a rotation and a shift, but it is a mirror image"),
+        (f"1000 nan .9 .5 .5 0 0 {FLAT}", "x.txt: frame 0 must have finite intrinsics"),
+        (f"1000 .5 -.9 .5 .5 0 0 {FLAT}", "x.txt: frame 0 must have positive focal lengths"),
         (f"nan .5 .9 .5 .5 0 0 {FLAT}", "x.txt must begin every line with its frame's time"),
     ],
 )
@@ -263,11 +263,11 @@ def test_a_damaged_line_of_realestate10k_is_refused(tmp_path, line, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"fl_x": float("nan")}, "camera 0 must have finite intrinsics"),
-        ({"fl_y": -1920.0}, "camera 0 must have positive focal lengths"),
+        ({"fl_x": float("nan")}, "frame 0 must have finite intrinsics"),
+        ({"fl_y": -1920.0}, "frame 0 must have positive focal lengths"),
         ({"k1": float("inf")}, "must have a finite distortion"),
-        ({"transform_matrix": np.zeros((4, 4)).tolist()}, "camera 2 must have the last row 0 0 0 1"),
-        ({"transform_matrix": np.diag([2.0, 2, 2, 1]).tolist()}, "camera 2 must be a rotation and a shift"),
+        ({"transform_matrix": np.zeros((4, 4)).tolist()}, "frame 2 must have the last row 0 0 0 1"),
+        ({"transform_matrix": np.diag([2.0, 2, 2, 1]).tolist()}, "frame 2 must be a rotation and a shift"),
     ],
 )
 def test_a_damaged_camera_file_of_dl3dv_is_refused(tmp_path, change, sentence):

@@ -48,8 +48,12 @@ def checked_cameras(
     """
     if len(world_from_cam) == 0:
         raise ValueError(f"{source} must hold at least one camera, got none")
-    check_poses(world_from_cam.double(), f"{source}: camera", longest=MAX_LENGTH)
-    check_pinholes(torch.tensor(pinholes, dtype=torch.float64), f"{source}: camera", longest=MAX_LENGTH)
+
+    def told(index: int) -> str:
+        return f"{source}: camera {index}"
+
+    check_poses(world_from_cam.double(), told, longest=MAX_LENGTH)
+    check_pinholes(torch.tensor(pinholes, dtype=torch.float64), told, longest=MAX_LENGTH)
     if not all(1 <= side <= MAX_SIDE_PX for side in hw):
         raise ValueError(f"{source}: image sides must be 1 to {MAX_SIDE_PX} pixels, got {hw[0]} x {hw[1]}")
     K = torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] for fx, fy, cx, cy in pinholes], dtype=torch.float32)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 Align = Literal["median", "scale_shift", "none"]
 _ALIGNS = ("median", "scale_shift", "none")
-_ROUNDING = 1e-12  # of a sum of weights, relative: what is nearer to one half is one half
 _MIN_DEPTH = 1e-3  # [the maps' unit] the lower end of the range of DA-2's and of most monocular evaluations
 
 
@@ -55,7 +54,7 @@ def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     """Median of ``values``; numpy's (mean of the two middle ones) when all weights are equal."""
     values, order = values.sort()
     total = weights[order].cumsum(0)
-    half, rounding = total[-1] / 2, total[-1] * _ROUNDING
+    half, rounding = total[-1] / 2, total[-1] * len(values) * torch.finfo(total.dtype).eps
     low = int(torch.searchsorted(total, half - rounding))  # first with cumulative weight >= half
     tied = bool(total[low] <= half + rounding) and low + 1 < len(values)
     return (values[low] + values[low + 1]) / 2 if tied else values[low]

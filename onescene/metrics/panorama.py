@@ -24,6 +24,7 @@ _RING_PITCHES_DEG, _RING_VIEWS = (-45.0, 0.0, 45.0), 6  # with both poles: 20 cr
 _LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _HORIZON_REACH_DEG = 45.0  # a horizon is looked for this far from latitude 0
 _HORIZON_SIDE_DEG = 12.0  # colours of bands this high are compared above and below
+_NO_CHANGE = 1e-9  # of summed colours: rounding
 _HORIZON_COLUMN_DEG = 10.0  # columns are averaged over this width
 
 
@@ -145,7 +146,7 @@ def horizon_latitudes(panorama: Float[Tensor, "3 height width"]) -> Float[Tensor
     latitude = 90 - edges.double() * 180 / height
     change = (above - below).norm(dim=0) * (latitude.abs() <= _HORIZON_REACH_DEG)[:, None]
     found = latitude[change.argmax(dim=0)]
-    return torch.where(change.amax(dim=0) > 0, found, 0.0)
+    return torch.where(change.amax(dim=0) > _NO_CHANGE, found, 0.0)
 
 
 def horizon_statistics(panorama: Float[Tensor, "3 height width"]) -> dict[str, float]:

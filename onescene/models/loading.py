@@ -217,12 +217,15 @@ def half_shards(network: nn.Module, name: str, metadata: dict[str, str]) -> dict
 
 
 def half_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:
-    """A network's weights as the bytes of a half-precision safetensors file, as they are shipped."""
+    """A network's weights as a half-precision safetensors file; ValueError where one has no such number."""
     return save(_half_state(network.state_dict()), metadata=metadata)
 
 
 def _half_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in state.items()}
+    half = {k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in state.items()}
+    if bad := [key for key, value in half.items() if not bool(torch.isfinite(value).all())]:
+        raise ValueError(f"weights must be finite in half precision, {bad[0]} is not: was the lr too large?")
+    return half
 
 
 def shipped_scaffold_path(name: str = "scaffold-small") -> Path:

@@ -98,9 +98,17 @@ def _must_be_a_file(path: Path | None) -> None:
 
 
 def _must_not_be_written_over(path: Path | None, job: Job) -> None:
-    own = (job.out / layout.PANORAMA).resolve()
-    if path is not None and layout.PANORAMA in job.steps and path.resolve().parent == own:
-        raise ValueError(f"{path} lies where this run writes its panorama: copy it elsewhere, or give another --out")
+    """Refuses an input that lies where a step writes; but for a panorama that this folder's run has made itself."""
+    if path is None:
+        return
+    taken_as_it_is = path == job.panorama or job.settings.panorama_method == "file"
+    if taken_as_it_is and read_record(job.out, layout.PANORAMA) is not None:
+        if path.resolve() == layout.panorama_file(job.out).resolve():
+            return
+    for name in job.steps:
+        place = (job.out / name).resolve()
+        if place in (path.resolve(), path.resolve().parent):
+            raise ValueError(f"{path} would be written over by this run: copy it elsewhere, or give another --out")
 
 
 def make_step(name: str, job: Job) -> Step:

@@ -28,7 +28,7 @@ SIZES: dict[str, Any] = {
     **{"trajectory": ("demo",), "frames": 160, "view_hw": (576, 576), "method": "dual-lora"},
     **{"refine_views": 160, "refine_recipe": "true-views", "refine_steps": 3000},
 }
-"""The paper's sizes: its panorama, VGGT's faces in one pass, the demo's chain of cameras at SEVA's size."""
+"""The paper's sizes: its panorama, VGGT's faces without turned copies, the demo's chain of cameras at SEVA's size."""
 
 
 def official_settings(folder: str | Path | None, named: Collection[str]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class OutpainterParams(BaseModel):
     size: Literal["small", "large"] = "small"  # of the network
     data: str | list[str]  # folders made by `onescene data maps|rooms`
     photos: str | None = None  # folder of 2:1 pictures; held-out and shown ones are left out by name
-    photo_repeats: limits.Count = 40  # so often a photograph stands in an epoch
+    photo_repeats: limits.Whole = 40  # so often a photograph stands in an epoch
     out: limits.Folder  # folder of this run
     steps: limits.Whole  # may grow when a run goes on
     batch: limits.Count
@@ -57,7 +57,7 @@ class OutpainterParams(BaseModel):
     warmup_steps: limits.Whole
     decay_fraction: limits.Share
     ema: limits.Decay
-    clip: limits.Positive
+    clip: limits.Clip
     seed: limits.Seed
     layout: limits.NotNegative
     scales: tuple[limits.Count, ...]  # multiples of which the panorama's height must be
@@ -66,7 +66,7 @@ class OutpainterParams(BaseModel):
     features: limits.NotNegative
     perceptual: limits.NotNegative
     adversarial: limits.NotNegative
-    views: limits.Count
+    views: limits.Whole
     critic_from: limits.Whole
     precision: Precision
     init: str | None = None  # weights to start from: an earlier training's file

@@ -105,7 +105,7 @@ def settings_from(
     """
     values: dict[str, Any] = {}
     if params_file is not None:
-        values = read_params(params_file)
+        values = {k: v for k, v in read_params(params_file).items() if (k, v) != ("panorama_options", None)}
         check_keys(values, asdict(RunSettings()), Path(params_file).name)
         check_values(RunSettings, values, lambda key: f"{Path(params_file).name}: {key}")
     values |= {k: v for k, v in flags.items() if v is not None and k != "panorama_options"}
@@ -114,6 +114,7 @@ def settings_from(
     # one option of the panorama's method leaves those of the file, and of the preset where it is the preset's method
     options = [settings.panorama_options] if values.get("panorama_method", own) == own else []
     options += [values.get("panorama_options") or {}, flags.get("panorama_options") or {}]
+    values |= {k: str(v) for k, v in values.items() if isinstance(v, Path)}
     values["panorama_options"] = {k: v for some in options for k, v in some.items()}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "trajectory" in values:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 FREE = ("out", "steps", "checkpoint_every", "threads", "device")  # parameters that may change when a run goes on
+_ANEW = "begin again in another `out` with a smaller lr"
 _LEAST_SECONDS = 20  # between two checkpoints
 
 Params = TypeVar("Params", bound=BaseModel)
@@ -97,10 +98,24 @@ def read_checkpoint(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def save_checkpoint(state: Resumable, config: dict[str, Any], out: Path) -> None:
-    """Writes the resumable state, whole or not at all."""
+    """Writes the resumable state, whole or not at all.
+
+    Raises:
+        ValueError: the weights are not finite.
+    """
+    if not _finite(state.state_dict()):
+        raise ValueError(f"the weights are not finite at step {state.step}: {_ANEW}")
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / CHECKPOINT) as path:
         torch.save(state.state_dict() | {"config": config}, path)
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in tensors, at any depth of mappings and lists, are finite."""
+    if isinstance(value, torch.Tensor):
+        return bool(torch.isfinite(value).all())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return all(map(_finite, parts))
 
 
 def follow(
@@ -147,7 +162,7 @@ def _guarded(
         for step in steps:
             if not all(map(math.isfinite, step.losses.values())):
                 first = state.step  # nothing of it is worth keeping
-                raise ValueError(f"the loss is not finite at step {step.step}: a smaller lr may help")
+                raise ValueError(f"the loss is not finite at step {step.step}: {_ANEW}")
             yield step
             if step.step % every == 0 and time.monotonic() - saved > _LEAST_SECONDS:
                 save_checkpoint(state, config, out)

@@ -67,7 +67,9 @@ class HeldOut:
 
 
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], HeldOut]:
-    """Reads an ablation's params file: keys of a training, ``seeds``, ``networks``, ``validation``, ``every``, ``shown``.
+    """Reads an ablation's params file: keys of a training, ``seeds``, ``validation`` and what may be left out.
+
+    ``networks`` = some of ``NETWORKS``, ``every`` and ``shown`` as in :class:`HeldOut`.
 
     Returns:
         The parameters of every training, by seed and network, and what they are measured on.
@@ -80,7 +82,11 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
     seeds, validation = values.pop("seeds", None), values.pop("validation", None)
     every, shown = values.pop("every", 1), values.pop("shown", None)
     names = values.pop("networks", list(NETWORKS))
-    if not isinstance(names, list) or not names or not all(name in NETWORKS for name in names):
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name in NETWORKS for name in names)
+    ):
         raise ValueError(f"{where}: networks must be a list of some of {', '.join(NETWORKS)}, got {names!r}")
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")

@@ -87,7 +87,7 @@ class ViewParams(BaseModel):
     decay_fraction: limits.Share
     trains: Literal["adapters", "all"]
     ema: limits.Decay
-    clip: limits.Positive
+    clip: limits.Clip
     precision: Precision
     start_sigma: limits.NotNegative
     perceptual: Perceptual

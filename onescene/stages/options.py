@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -61,10 +62,10 @@ def _word(kind: Any) -> str:
 
 def _fits(value: Any, kind: Any) -> bool:
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if get_origin(kind) is tuple:
         item, count = _items(kind)
         long = isinstance(value, list | tuple) and count in (None, len(value))
         return long and all(any(_fits(v, one) for one in _members(item)) for v in value)
-    plain = get_origin(kind) or kind
+    plain = {int: Integral, tuple: list | tuple}.get(kind, get_origin(kind) or kind)  # NumPy's are whole numbers too
     return isinstance(value, plain) and (plain in (bool, object) or not isinstance(value, bool))

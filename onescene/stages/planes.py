@@ -6,7 +6,8 @@ shows of it is the known part, and all within is filled with its patches (``patc
 
     strip, draft -> chart (gnomonic, seen from above) -> patches -> panorama
 
-What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on.
+What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on. In a room both planes begin
+at one height all around.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
 
+LEVEL_DEG = 10.0  # walls go on so far at most; at 75 degrees across a level photo's arc has 5
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
@@ -46,13 +48,31 @@ def outpaint_planes(
     """
     rng = np.random.default_rng(seed)
     draft, strip = draft_and_strip(placed, mask, rng)
+    indoors = is_ceiling(draft, strip.top)
+    if indoors:
+        draft, strip = level_rims(draft, strip)
     ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
-    if is_ceiling(draft, strip.top):
+    if indoors:
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
     return np.clip(out, 0, 1)
+
+
+def level_rims(draft: np.ndarray, strip: Strip) -> tuple[np.ndarray, Strip]:
+    """Floor and ceiling of a room begin at one height all around.
+
+    A photo's rim is an arc on the panorama, and its copies meet in cusps. Up to the arc's farthest row the walls go on
+    as the strip mirrors them, but nowhere more than ``LEVEL_DEG`` (a photo that was turned has a slanting rim).
+    """
+    most = LEVEL_DEG * degrees(len(draft))
+    rows = np.arange(len(draft), dtype=np.float32)[:, None]
+    top = np.maximum(strip.top.min(), strip.top - most)
+    bottom = np.minimum(strip.bottom.max(), strip.bottom + most)
+    level = Strip(strip.image, top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
+    walls = (strip.above + strip.below > 0) & (level.above + level.below == 0)
+    return np.where(walls[..., None], strip.image, draft), level
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:

@@ -97,7 +97,7 @@ def _dl3dv(root: Path) -> Iterable[PosedClip]:
             raise ValueError(f"{path} must be a transforms.json of DL3DV-10K, got {error!r}") from error
         if not np.isfinite(distortion).all():
             raise ValueError(f"{path} must have a finite distortion, got {distortion}")
-        pinholes = _checked(path, poses, np.array([pinhole] * len(there), np.float64).reshape(-1, 4))
+        pinholes = _checked(path, poses, np.array([pinhole] * len(there), np.float64).reshape(-1, 4), there)
         yield PosedClip(
             name=named.name,
             split="heldout" if folder.name == "nerfstudio" else "train",
@@ -127,7 +127,7 @@ def _realestate10k(root: Path) -> Iterable[PosedClip]:
             there = [i for i, file in enumerate(files) if file is not None]
             cam_from_world = np.tile(np.eye(4), (len(there), 1, 1))
             cam_from_world[:, :3] = rows[there, 7:].reshape(-1, 3, 4)
-            pinholes = _checked(path, cam_from_world, rows[there, 1:5])
+            pinholes = _checked(path, cam_from_world, rows[there, 1:5], there)
             yield PosedClip(
                 name=path.stem,
                 split=split,
@@ -137,10 +137,14 @@ def _realestate10k(root: Path) -> Iterable[PosedClip]:
             )
 
 
-def _checked(path: Path, poses: ndarray, pinholes: ndarray) -> ndarray:
-    """The intrinsics, after both were found to be a camera's."""
-    check_poses(torch.from_numpy(poses), f"{path}: camera")
-    check_pinholes(torch.from_numpy(pinholes), f"{path}: camera")
+def _checked(path: Path, poses: ndarray, pinholes: ndarray, numbers: list[int]) -> ndarray:
+    """The intrinsics, after both were found to be a camera's; ``numbers`` = of the file's frames."""
+
+    def told(index: int) -> str:
+        return f"{path}: frame {numbers[index]}"
+
+    check_poses(torch.from_numpy(poses), told)
+    check_pinholes(torch.from_numpy(pinholes), told)
     return pinholes
 
 
