@@ -74,7 +74,8 @@ def test_parameters_are_read_without_running(tmp_path):
         tmp_path / "x.ipynb",
         PARAMETERS,
         "raise SystemExit",
-        "%matplotlib inline\nfrom onescene.geometry import cubemap",
+        "%matplotlib inline\nfrom onescene.geometry import (\n    cubemap,\n)",
+        "%%bash\nls -l | (head",
     )
     notebook = read_notebook(path)
     assert notebook.defaults == {"size": 3, "word": "a", "share": 0.5, "results": "results/00_tiny/dev"}
@@ -207,6 +208,19 @@ def test_a_notebook_that_writes_no_metrics_has_failed(project, capsys):
 
 def test_a_table_of_nothing_is_empty(tmp_path):
     assert results_table(tmp_path).empty
+
+
+def test_a_damaged_run_is_left_out_of_the_table(tmp_path, caplog):
+    for name, metrics in {"good": '{"metrics": {"psnr_db": 30}}', "cut": '{"metrics": {', "list": "[1]"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(metrics)
+        (tmp_path / name / "params.yaml").write_text("size: 3\n")
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "metrics.json").write_text('{"metrics": {"psnr_db": 20}}')
+    table = results_table(tmp_path)
+    assert table.index.tolist() == ["good"] and table.psnr_db.tolist() == [30]
+    for name in ("cut", "list", "lost"):
+        assert f"{tmp_path / name} is left out of the table: it is damaged" in caplog.text
 
 
 # --- a cluster -------------------------------------------------------------------------------------------------------

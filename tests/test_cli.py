@@ -257,6 +257,36 @@ def test_a_run_goes_on_from_its_own_panorama(copy, capsys):
     assert panorama.read_bytes() == before
 
 
+def test_nothing_is_written_among_what_the_steps_made(copy, capsys):
+    out = copy / "out"
+    before = {name: (out / name).read_bytes() for name in files_below(out) if not name.endswith("lock")}
+    ply, cameras = str(out / "05_scene" / "gaussians.ply"), str(out / "04_views" / "transforms.json")
+    words = "lies where a run keeps what it made"
+    refused(capsys, words, ["export", str(out), "--format", "ply", "--out", ply])
+    refused(capsys, words, ["render", ply, "--cameras", cameras, "--out", str(out / "04_views")])
+    assert before == {name: (out / name).read_bytes() for name in files_below(out) if not name.endswith("lock")}
+
+
+def test_a_view_of_another_size_is_named(copy, capsys):
+    make_photo(copy / "out" / "04_views" / "000.png", (80, 100))
+    words = "view 000.png must have the size of its camera, 96 x 72, got 100 x 80"
+    assert main(["refine", str(copy / "out"), "--params", str(copy / "tiny.yaml")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_table_is_asked_for_where_it_can_be_written(tmp_path, capsys):
+    assert main(["data", "rooms", "--out", str(tmp_path / "rooms"), "--count", "1", "--height", "64"]) == 0
+    for command in ("scaffold", "panorama", "views"):
+        words = ["evaluate", command, *(["--data"] if command != "panorama" else []), str(tmp_path / "rooms")]
+        refused(capsys, "--out must be a CSV file", [*words, "--out", str(tmp_path)])
+        refused(capsys, "the folder of .* does not exist", [*words, "--out", str(tmp_path / "none" / "x.csv")])
+    (file,) = (tmp_path / "rooms").glob("*.npz")
+    file.write_bytes(file.read_bytes()[:500])
+    refused(
+        capsys, "must be a packed map, but it is damaged", ["evaluate", "scaffold", "--data", str(tmp_path / "rooms")]
+    )
+
+
 def test_broken_views_are_named(copy, capsys):
     (copy / "out" / "04_views" / "transforms.json").write_text("{")
     refused(capsys, "transforms.json", ["refine", str(copy / "out"), "--params", str(copy / "tiny.yaml")])

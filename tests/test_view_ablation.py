@@ -186,6 +186,13 @@ def test_wrong_ablations_are_named(tmp_path, change, message):
         read_view_ablation(write(tmp_path / "a.yaml", **values))
 
 
+def test_what_is_to_be_shown_is_looked_for_before_anything_is_trained(params, tmp_path):
+    values = yaml.safe_load(params.read_text()) | {"shown": str(tmp_path / "none")}
+    with pytest.raises(FileNotFoundError, match="none"):
+        view_ablation.run_view_ablation(write(params, **values), "x")
+    assert not (tmp_path / "out").exists()
+
+
 def test_some_of_the_networks_alone(params, tmp_path):
     values = yaml.safe_load(params.read_text()) | {"networks": ["concat"]}
     runs, table = view_ablation.run_view_ablation(write(params, **values), "x")

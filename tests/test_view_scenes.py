@@ -279,6 +279,17 @@ def test_a_damaged_camera_file_of_dl3dv_is_refused(tmp_path, change, sentence):
         read_clips("dl3dv", tmp_path)
 
 
+def test_pairs_made_otherwise_are_not_mixed(tmp_path, capsys):
+    words = ["data", "pairs", "--data", "rooms", "--count", "1", "--px", "32", "--out", str(tmp_path / "out")]
+    assert main(words) == 0 and main(words) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    for more, told in ((["--seed", "7"], "seed 0, not 7"), (["--px", "16"], "px 32, not 16")):
+        capsys.readouterr()
+        assert main([*words, *more]) == 2
+        assert f"holds scenes made with {told}: give another --out" in capsys.readouterr().err
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+
 def test_pairs_from_the_command_line(tmp_path, capsys):
     words = ["data", "pairs", "--data", "rooms", "--count", "1", "--px", "32", "--out", str(tmp_path / "out")]
     assert main(words) == 0

@@ -197,7 +197,13 @@ def pairs(
     posed = open_posed(data, split, count, seed)
     network, config = load_scaffold()[0], PairConfig(px=px)
     names = {f"{i:06d}": i for i in range(len(posed))}
-    made = pack_scenes(names, lambda n: scene_of_panorama(posed, names[n], n, network, config), out, _kept(len(posed)))
+    asked = {"data": data, "split": split, "px": px, "seed": seed}
+    asked |= {"count": count} if data == ["rooms"] else {}
+
+    def make(name: str):
+        return scene_of_panorama(posed, names[name], name, network, config)
+
+    made = pack_scenes(names, make, out, _kept(len(posed)), asked)
     typer.echo(f"{out}: {made} scenes")
     return 0
 
@@ -220,7 +226,8 @@ def clips(
     if not renders.is_dir():
         raise FileNotFoundError(f"no such folder: {renders}")
     found, config = {clip.name: clip for clip in read_clips(dataset, folder, split)}, ClipConfig(px=px)
-    made = pack_scenes(found, lambda n: scene_of_clip(found[n], renders, config), out, _kept(len(found)))
+    asked = {"data": str(folder), "dataset": dataset, "renders": str(renders), "px": px}
+    made = pack_scenes(found, lambda n: scene_of_clip(found[n], renders, config), out, _kept(len(found)), asked)
     if not made:
         raise FileNotFoundError(f"no frame of {folder} has a render in {renders}: <clip>/<frame>.png are looked for")
     typer.echo(f"{out}: {made} scenes of {len(found)} clips")

@@ -67,8 +67,10 @@ def scaffold(
     """Depth, seams and displaced views of a scaffold network, beside a sphere and the mean layout."""
     from onescene.models.scaffolds import open_scaffold
     from onescene.pipeline.evaluation import EvaluationConfig, evaluate, layout_of
+    from onescene.pipeline.table import check_table_file
     from onescene.stages.scaffold import ScaffoldConfig
 
+    check_table_file(out)
     scores = _scores(rules, latitude)
     samples = _samples(data, dataset, split, height, every)
     network, _ = open_scaffold(weights)
@@ -95,9 +97,11 @@ def views(
     """Displaced views against true ones: the bare scaffold, its holes filled, and what a network makes of it."""
     from onescene.models.scaffolds import open_scaffold
     from onescene.models.seva.bundle import load_bundle
+    from onescene.pipeline.table import check_table_file
     from onescene.pipeline.view_evaluation import evaluate_views
     from onescene.training.perceptual import perceptual_distance, stlpips_path
 
+    check_table_file(out)
     samples = _samples(data, None, split, None, every)
     models, (network, _) = load_bundle(weights), open_scaffold(None)
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
@@ -154,9 +158,11 @@ def panorama(
     from onescene.io import save_image
     from onescene.io.atomic import atomic_write_text
     from onescene.pipeline import panorama_evaluation as judge
+    from onescene.pipeline.table import check_table_file
 
     if pictures is not None and methods is None:
         raise ValueError("--pictures shows what methods make: name some with --methods")
+    check_table_file(out)
     truths = judge.read_truths(panoramas, height, split, every)
     if methods is None:
         rows = [{"panorama": name} | judge.measure_panorama(rgb) for name, rgb in truths]

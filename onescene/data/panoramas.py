@@ -14,6 +14,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,8 +129,13 @@ def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
 
 def write_index(folder: Path, index: dict) -> None:
     """Writes a folder's `index.json`, whole or not at all."""
-    with _replacing(folder / INDEX_NAME) as part:
-        part.write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
+    write_json(folder / INDEX_NAME, index)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file, whole or not at all."""
+    with _replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
 
 
 @contextmanager
@@ -187,7 +194,7 @@ def read_arrays(folder: str | Path, map_name: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as stored:
             return {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} must be a packed map, but it is damaged") from error
 
 

@@ -8,16 +8,18 @@ axes, intrinsics divided by the side.
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from onescene.data.panoramas import check_out_dir, write_arrays
+from onescene.data.panoramas import check_out_dir, write_arrays, write_json
 
 MIN_COVERED = 0.1  # a render that shows less than this share of its pixels is empty, and teaches nothing
 _DARK = 2  # brighter than this in any channel is shown [1/255]
@@ -61,6 +63,7 @@ class ViewScene:
         return {key: value for key in _ARRAYS if (value := getattr(self, key)) is not None}
 
 
+PARAMETERS_NAME = "scenes.json"
 _ARRAYS = tuple(f.name for f in fields(ViewScene) if f.name != "name")
 _OF_TARGETS = ("true_rgb", "rendered_rgb", "whole_rgb", "world_from_cam", "K")
 
@@ -81,6 +84,7 @@ def pack_scenes(
     make: Callable[[str], ViewScene | None],
     out_dir: str | Path,
     progress: Callable[[str, bool], None] = lambda name, kept: None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> int:
     """Writes scenes one by one; files that are there are kept, so an interrupted call goes on.
 
@@ -89,14 +93,17 @@ def pack_scenes(
         make: Makes a scene of its name; None, or one without a true view, is left out.
         out_dir: Folder to write to.
         progress: Called with each name and whether there is a file of it.
+        parameters: All that the scenes depend on, as JSON values; kept beside them in ``scenes.json``.
 
     Returns:
         How many scenes the folder now holds of those named.
 
     Raises:
-        ValueError: ``out_dir`` is a file.
+        ValueError: ``out_dir`` is a file, or holds scenes that were made with other parameters.
     """
     out, count = check_out_dir(out_dir), 0
+    if parameters is not None:
+        _keep_parameters(out / PARAMETERS_NAME, dict(parameters))
     for name in names:
         path = out / f"{name}.npz"
         if not path.is_file():
@@ -108,6 +115,20 @@ def pack_scenes(
         count += path.is_file()
         progress(name, path.is_file())
     return count
+
+
+def _keep_parameters(path: Path, parameters: dict[str, Any]) -> None:
+    """Notes what the scenes of a folder are made with; refuses others, as they would be mixed."""
+    try:
+        old = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        old = None
+    if old is not None and old != parameters and any(path.parent.glob("*.npz")):
+        changed = next(key for key in {**old, **parameters} if old.get(key) != parameters.get(key))
+        got = f"{changed} {old.get(changed)!r}, not {parameters.get(changed)!r}"
+        raise ValueError(f"{path.parent} holds scenes made with {got}: give another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, parameters)
 
 
 def read_scene(path: str | Path) -> ViewScene:

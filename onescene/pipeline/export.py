@@ -35,6 +35,7 @@ from onescene.pipeline.layout import (
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import is_up_to_date, read_record
 from onescene.pipeline.steps.finish import page_step
+from onescene.pipeline.workspace import refuse_steps_folder
 from onescene.stages.views import ViewsConfig
 from onescene.types import Cameras
 from onescene.viewer import RunFiles, run_page
@@ -74,9 +75,11 @@ def export_scene(out: Path, format: str, target: Path, config: ExportConfig = Ex
     Raises:
         FileNotFoundError: the run has not made what the format needs.
         FileExistsError: ``target`` of ``colmap`` is a folder with something else in it.
-        ValueError: an unknown format or preset, a suffix that is not the format's, a setting that the format has not.
+        ValueError: an unknown format or preset, a suffix that is not the format's, a setting that the format has not,
+            or a target among what the run's steps made.
     """
     axes = _checked(format, target, config)
+    refuse_steps_folder(target)
     if format in GAUSSIANS:
         return save_gaussians(move_gaussians(load_gaussians(scene_of(out)), axes), target)
     if format == "html":

@@ -23,7 +23,7 @@ from onescene.pipeline.step import Step, is_up_to_date, read_record, run_step
 from onescene.pipeline.workspace import open_workspace
 
 STEPS = (
-    *(layout.PANORAMA, layout.ANCHORS, layout.SCAFFOLD, layout.VIEWS, layout.SCENE),
+    *layout.FOLDERS,
     *("scene.html", "flythrough.mp4", "overview.png"),
 )
 # Seconds on two cores at the preset small, for the first guess of the time left.

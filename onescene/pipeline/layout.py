@@ -9,6 +9,7 @@ from onescene.geometry.cubemap import FACES
 PANORAMA_MAX_PX = 2048  # rows; a larger panorama that is given is reduced
 HOLES_FILE = "holes.npz"  # alpha and depth of the novel views, for step 05
 PANORAMA, ANCHORS, SCAFFOLD, VIEWS, SCENE = "01_panorama", "02_anchors", "03_scaffold", "04_views", "05_scene"
+FOLDERS = (PANORAMA, ANCHORS, SCAFFOLD, VIEWS, SCENE)
 
 
 def panorama_file(out: Path) -> Path:

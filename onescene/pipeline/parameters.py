@@ -76,14 +76,22 @@ def _modules(sources: list[str]) -> tuple[str, ...]:
         try:
             nodes = list(ast.walk(ast.parse(source)))
         except SyntaxError:
-            lines = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-            nodes = [n for line in lines for n in ast.walk(ast.parse(line))]
+            plain = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+            nodes = list(ast.walk(_parsed(plain)))
         for node in nodes:
             if isinstance(node, ast.Import):
                 found |= {a.name for a in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
     return tuple(sorted(m for m in found if m.split(".")[0] == "onescene"))
+
+
+def _parsed(source: str) -> ast.Module:
+    """A cell without its magics; nothing where even that is no Python, such as a cell in another language."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])
 
 
 def read_params(path: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onescene.io.images import load_image, save_image
-from onescene.pipeline.workspace import open_workspace
+from onescene.pipeline.workspace import open_workspace, refuse_steps_folder
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
@@ -20,7 +20,9 @@ def write_pictures(pictures: Iterable[tuple[str, Float[Tensor, "3 h w"]]], out: 
 
     Raises:
         NotADirectoryError, PermissionError, FolderBusyError: as :func:`open_workspace`.
+        ValueError: as :func:`refuse_steps_folder`.
     """
+    refuse_steps_folder(Path(out))
     with open_workspace(out) as folder:
         for name, picture in pictures:
             save_image(picture, folder / name)

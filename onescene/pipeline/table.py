@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ import yaml
 from onescene.io.atomic import atomic_write_text
 from onescene.pipeline.parameters import OUT_KEY
 
+logger = logging.getLogger(__name__)
+
 
 def results_table(folder: str | Path) -> pd.DataFrame:
     """Gathers ``*/metrics.json`` and ``*/params.yaml`` below a notebook's folder of results.
 
     Returns:
         Rows indexed by the run's name; columns are the parameters whose values differ between runs, then the metrics
-        (nested ones with dots, lists left out), then how many checks held.
+        (nested ones with dots, lists left out), then how many checks held. A damaged run is told of and left out.
     """
     metrics, params = {}, {}
     for path in sorted(Path(folder).glob("*/metrics.json")):
-        metrics[path.parent.name] = _row(json.loads(path.read_text("utf-8")))
-        params[path.parent.name] = yaml.safe_load((path.parent / "params.yaml").read_text("utf-8")) or {}
+        try:
+            row = _row(json.loads(path.read_text("utf-8")))
+            asked = dict(yaml.safe_load((path.parent / "params.yaml").read_text("utf-8")) or {})
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            logger.warning("%s is left out of the table: it is damaged (%s)", path.parent, type(error).__name__)
+            continue
+        metrics[path.parent.name], params[path.parent.name] = row, asked
     keys = list(dict.fromkeys(k for p in params.values() for k in p if k != OUT_KEY))
     differing = [k for k in keys if len({json.dumps(p.get(k), default=str) for p in params.values()}) > 1]
     rows = {
@@ -48,3 +56,15 @@ def write_table(folder: str | Path) -> pd.DataFrame:
     if len(table):
         atomic_write_text(Path(folder) / "table.csv", table.to_csv(lineterminator="\n"))
     return table
+
+
+def check_table_file(path: Path | None) -> None:
+    """Refuses, before any work is done, where a table can not be written to.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: its folder is not there; it is a folder.
+    """
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(f"--out must be a CSV file, {path} is a folder")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} does not exist: make {path.parent} first")

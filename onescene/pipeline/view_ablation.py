@@ -137,6 +137,8 @@ def run_view_ablation(
     """
     runs, measured_on = read_view_ablation(path)
     data, held_out = open_scenes(next(iter(runs.values()))), measured_on.open()
+    if measured_on.shown is not None:
+        SceneSet(measured_on.shown)  # it is there
     distance = perceptual_distance("st-lpips") if stlpips_path() else None
     bare = {name: view_scores(None, held_out, None, distance, name) for name in BARE}
     seeds = dict.fromkeys(seed for seed, _ in runs)

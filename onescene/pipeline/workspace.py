@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from onescene.pipeline.layout import FOLDERS
+
 logger = logging.getLogger(__name__)
 
 STATE = ".onescene"
@@ -20,6 +22,17 @@ STATE = ".onescene"
 
 class FolderBusyError(ValueError):
     """Another run is writing into the folder."""
+
+
+def refuse_steps_folder(target: Path) -> None:
+    """Refuses to write where a run keeps what its steps made.
+
+    Raises:
+        ValueError: the target is such a folder, or lies in one.
+    """
+    for place in (target.resolve(), *target.resolve().parents):
+        if place.name in FOLDERS and (place.parent / STATE).is_dir():
+            raise ValueError(f"{target} lies where a run keeps what it made ({place.name}): give another --out")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
     def make(context: StepContext) -> dict[str, Any]:
         read = context.inputs
         gaussians, seen = load_gaussians(read["gaussians"]), load_cameras(read["cameras"])[chosen]
-        rgb = torch.stack([load_image(read[name]) for name in pictures])
+        rgb = torch.stack([_of_size(load_image(read[name]), seen.hw, name) for name in pictures])
         with np.load(read["holes"]) as stored:
             alpha = torch.from_numpy(stored["alpha"][chosen]).float() / 255
             depth_z = torch.from_numpy(stored["depth_z"][chosen]).float()
@@ -96,6 +96,15 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         code=(__name__,),
     )
     return step
+
+
+def _of_size(picture: Tensor, hw: tuple[int, int], name: str) -> Tensor:
+    if tuple(picture.shape[-2:]) != hw:
+        found = tuple(picture.shape[-2:])
+        raise ValueError(
+            f"view {name} must have the size of its camera, {hw[1]} x {hw[0]}, got {found[1]} x {found[0]}"
+        )
+    return picture
 
 
 def _kept_fit(out: Path, key: str) -> Path:
