@@ -190,10 +190,8 @@ def panorama(
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]
-        numbers = {
-            "panoramas": len({row["panorama"] for row in done}),
-            "mean": {k: r.dropna().to_dict() for k, r in mean.iterrows()},
-        }
+        means = {k: r.dropna().to_dict() for k, r in mean.iterrows()}
+        numbers = {"panoramas": len({row["panorama"] for row in done}), "mean": means}
     if out:
         atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
     _show(numbers)
