@@ -12,9 +12,9 @@ from onescene.stages.planes import (
     _looked_up,
     _on_panorama,
     continue_plane,
-    level_rims,
     outpaint_planes,
     share_of_sky,
+    wall_share,
 )
 
 HW = (128, 256)
@@ -124,18 +124,17 @@ def test_only_a_ceiling_goes_on_above():
 def test_a_rooms_planes_begin_at_one_height():
     """Arcs that meet in cusps: between an arc and the level row there are walls, the strip's own pixels."""
     column = np.abs(np.arange(HW[1]) % 64 - 32) / 32
-    top, bottom = 40 + 4 * column, 88 - 3 * column
+    top, bottom = 40 + 6 * column, 88 - 5 * column
     rows = np.arange(HW[0])[:, None]
     strip = Strip(floor(), top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
-    draft = np.zeros_like(strip.image)
-    made, level = level_rims(draft, strip)
-    assert (level.top == 40).all() and (level.bottom == 88).all()
-    walls = ((rows >= 40) & (rows < top)) | ((rows <= 88) & (rows > bottom))
-    assert np.array_equal(made, np.where(walls[..., None], strip.image, 0)) and walls.any()
-    assert np.array_equal(level.above, np.broadcast_to(np.maximum(40 - rows, 0), HW))
-    slanting = replace(strip, top=np.linspace(10, 60, HW[1]))
+    share = wall_share(strip)
+    assert share.shape == HW and share.min() == 0 and share.max() == 1
+    assert (share[(rows >= 42) & (rows < top)] == 1).all() and (share[(rows <= 86) & (rows > bottom)] == 1).all()
+    assert not share[:41].any() and not share[88:].any() and not share[(rows >= top) & (rows <= bottom)].any()
+    slanting = replace(strip, top=np.linspace(10, 60, HW[1]), above=np.maximum(np.linspace(10, 60, HW[1]) - rows, 0))
     most = LEVEL_DEG * HW[0] / 180
-    assert np.allclose(level_rims(draft, slanting)[1].top, np.maximum(10, slanting.top - most))
+    assert not wall_share(slanting)[(rows < slanting.top - most) & (rows < 60)].any()
+    assert (wall_share(slanting)[:60].sum(axis=0)[-20:] > most - 3).all()
 
 
 def test_the_share_of_sky_is_one_of_solid_angle():

@@ -48,31 +48,31 @@ def outpaint_planes(
     """
     rng = np.random.default_rng(seed)
     draft, strip = draft_and_strip(placed, mask, rng)
-    indoors = is_ceiling(draft, strip.top)
-    if indoors:
-        draft, strip = level_rims(draft, strip)
     ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
-    if indoors:
+    if is_ceiling(draft, strip.top):
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
+        out = out + (strip.image - out) * wall_share(strip)[..., None]
     return np.clip(out, 0, 1)
 
 
-def level_rims(draft: np.ndarray, strip: Strip) -> tuple[np.ndarray, Strip]:
-    """Floor and ceiling of a room begin at one height all around.
+def wall_share(strip: Strip) -> np.ndarray:
+    """How much of the strip's mirrored pixels a room shows beyond the photo's rim, so that it is level all around.
 
-    A photo's rim is an arc on the panorama, and its copies meet in cusps. Up to the arc's farthest row the walls go on
-    as the strip mirrors them, but nowhere more than ``LEVEL_DEG`` (a photo that was turned has a slanting rim).
+    A photo's rim is an arc on the panorama, and its copies meet in cusps: up to the arc's farthest row the walls go on,
+    but nowhere more than ``LEVEL_DEG`` (a photo that was turned has a slanting rim).
+
+    Returns:
+        In [0, 1], zero in the photo's own rows and beyond the level [height, width].
     """
-    most = LEVEL_DEG * degrees(len(draft))
-    rows = np.arange(len(draft), dtype=np.float32)[:, None]
+    rows = np.arange(len(strip.image), dtype=np.float32)[:, None]
+    most = LEVEL_DEG * degrees(len(rows))
     top = np.maximum(strip.top.min(), strip.top - most)
     bottom = np.minimum(strip.bottom.max(), strip.bottom + most)
-    level = Strip(strip.image, top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
-    walls = (strip.above + strip.below > 0) & (level.above + level.below == 0)
-    return np.where(walls[..., None], strip.image, draft), level
+    inside = np.clip(np.minimum(rows - top, bottom - rows) / RIM_PX, 0, 1)
+    return np.where(strip.above + strip.below > 0, inside, 0)
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:
