@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from onescene.cli.options import Out
+from onescene.pipeline.seeds import MOST_SEED
 
 group = typer.Typer(help="Make data with depth.", no_args_is_help=True)
 Height = Annotated[int, typer.Option(help="Height of the panoramas [pixels].")]
@@ -18,7 +19,7 @@ _SHOWN_SKIPPED = 10
 Views = Annotated[int, typer.Option(help="Displaced perspective views per panorama.")]
 ViewPx = Annotated[int, typer.Option(help="Side of such a view [pixels].")]
 Workers = Annotated[int, typer.Option(help="Processes.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of everything drawn at random.")]
 
 
 def register(app: typer.Typer) -> None:

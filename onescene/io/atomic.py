@@ -77,7 +77,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     target = Path(path)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target} can not be written: it is a file, not a folder")
-    _check_parent(target)
+    check_parent(target)
     stem = f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}"
     temporary, old = target.with_name(f"{stem}{MARKER}"), target.with_name(f"{stem}.old{MARKER}")
     try:
@@ -139,12 +139,12 @@ def remove_partials(folder: str | os.PathLike) -> list[Path]:
 
 def _check_target(target: Path) -> None:
     """Says what is wrong with a target before anything is written."""
-    _check_parent(target)
+    check_parent(target)
     if target.is_dir():
         raise IsADirectoryError(f"{target} can not be written: it is a folder")
 
 
-def _check_parent(target: Path) -> None:
+def check_parent(target: Path) -> None:
     """Says what is wrong with the place of a target."""
     if not target.parent.exists():
         raise FileNotFoundError(f"the folder of {target} does not exist: make {target.parent} first")

@@ -32,6 +32,7 @@ from onescene.pipeline.layout import (
     scene_file,
     view_name,
 )
+from onescene.pipeline.pictures import load_of_size
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import is_up_to_date, read_record
 from onescene.pipeline.steps.finish import page_step
@@ -244,9 +245,7 @@ def _novel_views(out: Path) -> tuple[dict[str, Path], Cameras | None]:
 def _check_pictures(files: list[Path], hw: tuple[int, int]) -> None:
     """Refuses pictures that are damaged, or of another size than their camera's."""
     for file in files:
-        found = tuple(load_image(file).shape[-2:])
-        if found != hw:
-            raise ValueError(f"{file} must have the size of its camera, {hw[1]} x {hw[0]}, got {found[1]} x {found[0]}")
+        load_of_size(file, hw, str(file))
 
 
 def _write_masks(folder: Path, anchors: list[str], hw: tuple[int, int], views: list[str], holes: Path) -> None:

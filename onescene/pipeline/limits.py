@@ -1,4 +1,4 @@
-"""What numbers in a params file of a training may be, and the largest seed of everything."""
+"""What numbers in a params file of a training may be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-MOST_SEED = 2**32 - 1  # what every generator takes, multiplied and counted up as well
+from onescene.pipeline.seeds import MOST_SEED
 
 Whole = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

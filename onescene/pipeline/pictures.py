@@ -28,6 +28,19 @@ def write_pictures(pictures: Iterable[tuple[str, Float[Tensor, "3 h w"]]], out: 
             save_image(picture, folder / name)
 
 
+def load_of_size(file: Path, hw: tuple[int, int], told: str) -> Float[Tensor, "3 h w"]:
+    """A picture that has to have its camera's size; the sentence calls it ``told``.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_image`, or it has another size.
+    """
+    picture = load_image(file)
+    found = tuple(picture.shape[-2:])
+    if found != hw:
+        raise ValueError(f"{told} must have the size of its camera, {hw[1]} x {hw[0]}, got {found[1]} x {found[0]}")
+    return picture
+
+
 def read_pairs(predicted: str | Path, true: str | Path) -> Iterable[tuple[str, Tensor, Tensor]]:
     """Pictures of the same name in two folders, one pair at a time.
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onescene.geometry.trajectories import check_trajectory
-from onescene.pipeline.limits import MOST_SEED
 from onescene.pipeline.parameters import check_keys, read_params
 from onescene.pipeline.refine_settings import check_refine_settings
+from onescene.pipeline.seeds import MOST_SEED
 from onescene.pipeline.view_settings import check_view_settings
 from onescene.stages.options import check_values
 from onescene.stages.panorama_methods import method_named, options_from

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from onescene.io.atomic import atomic_write_text
+from onescene.io.atomic import atomic_write_text, check_parent
 from onescene.pipeline.parameters import OUT_KEY
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ def check_table_file(path: Path | None) -> None:
     """Refuses, before any work is done, where a table can not be written to.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: its folder is not there; it is a folder.
+        IsADirectoryError: it is a folder. FileNotFoundError, NotADirectoryError: as :func:`check_parent`.
     """
     if path is not None and path.is_dir():
         raise IsADirectoryError(f"--out must be a CSV file, {path} is a folder")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"the folder of {path} does not exist: make {path.parent} first")
+    if path is not None:
+        check_parent(path)

@@ -46,9 +46,7 @@ class ScaffoldParams(BaseModel):
     views: limits.Whole  # displaced views per panorama in the rendering loss
     perceptual: Perceptual
     loss: dict[str, float] = {}  # weights of loss terms that are not the preset's, such as {render: 10, normal: 1}
-    face_px: limits.Count | None = (
-        None  # side of the faces [pixels], a multiple of 32 (VGGT-1B: 14); None = the network's
-    )
+    face_px: limits.Count | None = None  # side of the faces [pixels], a multiple of 32 (VGGT-1B: 14); None = its own
     joint: bool = True  # False = each face apart
     fusion: bool = True  # False = without bidirectional fusion
     imagenet: bool = True  # start from ImageNet features

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -103,11 +103,12 @@ def save_checkpoint(state: Resumable, config: dict[str, Any], out: Path) -> None
     Raises:
         ValueError: the weights are not finite.
     """
-    if not _finite(state.state_dict()):
+    content = state.state_dict()
+    if not _finite(content):
         raise ValueError(f"the weights are not finite at step {state.step}: {_ANEW}")
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / CHECKPOINT) as path:
-        torch.save(state.state_dict() | {"config": config}, path)
+        torch.save(content | {"config": config}, path)
 
 
 def _finite(value: Any) -> bool:
@@ -140,17 +141,16 @@ def follow(
         ValueError: a loss is not finite; the last checkpoint is kept.
     """
     with closing(_guarded(steps, state, config, out, every)) as guarded:
-        for first in guarded:
-            out.mkdir(parents=True, exist_ok=True)
-            with open(out / LOG, "a", encoding="utf-8") as log:
-                for step in chain((first,), guarded):
-                    entry = {"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}
-                    log.write(json.dumps(entry) + "\n")
-                    if step.step % 10 == 0:
-                        log.flush()
-                    if on_step:
-                        on_step(step)
-    out.mkdir(parents=True, exist_ok=True)
+        begun = list(islice(guarded, 1))
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / LOG, "a", encoding="utf-8") as log:
+            for step in chain(begun, guarded):
+                entry = {"step": step.step, "lr": step.lr, "seconds": step.seconds, **step.losses}
+                log.write(json.dumps(entry) + "\n")
+                if step.step % 10 == 0:
+                    log.flush()
+                if on_step:
+                    on_step(step)
 
 
 def _guarded(

@@ -30,6 +30,7 @@ from onescene.pipeline.layout import (
     scaffold_file,
     view_name,
 )
+from onescene.pipeline.pictures import load_of_size
 from onescene.pipeline.refine_settings import CROPPED, refine_config
 from onescene.pipeline.settings import RunSettings
 from onescene.pipeline.step import Step, StepContext, made_from
@@ -66,7 +67,7 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
     def make(context: StepContext) -> dict[str, Any]:
         read = context.inputs
         gaussians, seen = load_gaussians(read["gaussians"]), load_cameras(read["cameras"])[chosen]
-        rgb = torch.stack([_of_size(load_image(read[name]), seen.hw, name) for name in pictures])
+        rgb = torch.stack([load_of_size(read[name], seen.hw, f"view {name}") for name in pictures])
         with np.load(read["holes"]) as stored:
             alpha = torch.from_numpy(stored["alpha"][chosen]).float() / 255
             depth_z = torch.from_numpy(stored["depth_z"][chosen]).float()
@@ -96,15 +97,6 @@ def scene_step(out: Path, count: int, settings: RunSettings) -> Step:
         code=(__name__,),
     )
     return step
-
-
-def _of_size(picture: Tensor, hw: tuple[int, int], name: str) -> Tensor:
-    if tuple(picture.shape[-2:]) != hw:
-        found = tuple(picture.shape[-2:])
-        raise ValueError(
-            f"view {name} must have the size of its camera, {hw[1]} x {hw[0]}, got {found[1]} x {found[0]}"
-        )
-    return picture
 
 
 def _kept_fit(out: Path, key: str) -> Path:
