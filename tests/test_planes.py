@@ -1,20 +1,20 @@
 """Ground and ceiling in perspective: charts and back, a floor of tiles that goes on, symmetry, what gives nothing."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from onescene.stages.outpaint import Strip, outpaint
 from onescene.stages.planes import (
-    LEVEL_DEG,
+    LINE_DEG,
+    RIM_PX,
     _chart_places,
     _looked_up,
     _on_panorama,
     continue_plane,
     outpaint_planes,
     share_of_sky,
-    wall_share,
+    straightened,
+    wall_line,
 )
 
 HW = (128, 256)
@@ -121,20 +121,51 @@ def test_only_a_ceiling_goes_on_above():
     assert sky.min() >= 0 and ceiling.max() <= 1
 
 
-def test_a_rooms_planes_begin_at_one_height():
-    """Arcs that meet in cusps: between an arc and the level row there are walls, the strip's own pixels."""
-    column = np.abs(np.arange(HW[1]) % 64 - 32) / 32
-    top, bottom = 40 + 6 * column, 88 - 5 * column
-    rows = np.arange(HW[0])[:, None]
-    strip = Strip(floor(), top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
-    share = wall_share(strip)
-    assert share.shape == HW and share.min() == 0 and share.max() == 1
-    assert (share[(rows >= 42) & (rows < top)] == 1).all() and (share[(rows <= 86) & (rows > bottom)] == 1).all()
-    assert not share[:41].any() and not share[88:].any() and not share[(rows >= top) & (rows <= bottom)].any()
-    slanting = replace(strip, top=np.linspace(10, 60, HW[1]), above=np.maximum(np.linspace(10, 60, HW[1]) - rows, 0))
-    most = LEVEL_DEG * HW[0] / 180
-    assert not wall_share(slanting)[(rows < slanting.top - most) & (rows < 60)].any()
-    assert (wall_share(slanting)[:60].sum(axis=0)[-20:] > most - 3).all()
+def longitudes() -> np.ndarray:
+    return ((np.arange(HW[1]) + 0.5) / HW[1] - 0.5) * 2 * np.pi
+
+
+def test_a_photos_rim_is_a_rooms_line_and_the_other_walls_have_it_too():
+    """tan(elevation) of a line on a wall one unit ahead is its height times the cosine of the angle to the wall."""
+    own, per_px = np.abs(longitudes()) < 0.6, 2 * np.pi / HW[1]
+    rim = np.arctan(0.5 * np.cos(longitudes() * np.where(own, 1, 0.1))) / per_px  # what is not the photo's is not asked
+    line = wall_line(rim, own)
+    np.testing.assert_allclose(line[own], rim[own], atol=1e-9)
+    for k in (1, 2, 3):
+        np.testing.assert_allclose(np.roll(line, k * HW[1] // 4), line, atol=1e-9)
+    assert np.tan(line.min() * per_px) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)  # in the corners
+    taller = wall_line(rim + 3 * (longitudes() > 0.3), own)
+    assert (taller[own] >= rim[own]).all() and taller.max() > line.max()
+
+
+def test_a_rooms_walls_end_in_straight_lines():
+    """Arcs that meet in cusps become the line: walls grow where it is farther, the planes come in where it is not."""
+    own, rows = np.abs(longitudes()) < 0.5, np.arange(HW[0])[:, None]
+    from_peak = np.abs((np.arange(HW[1]) - 104) % 48 - 24) / 24  # the photo's at 128, copies every 48
+    top, bottom = 42 + 5 * from_peak, 86 - 4 * from_peak
+    wall = (rows >= top - 1) & (rows <= bottom + 1)  # the plane comes in beyond the rim
+    panorama = np.where(wall[..., None], 0.9, 0.2).astype(np.float32) * np.ones(3, np.float32)
+    strip = Strip(panorama, top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
+    made = straightened(panorama, strip, own)[..., 0] > 0.55
+    horizon, line = HW[0] / 2 - 0.5, wall_line(HW[0] / 2 - 0.5 - top, own)
+    assert np.abs(made[:64].sum(axis=0) - 0.5 - line).max() < RIM_PX + 1.5 and np.ptp(line) > 5
+    assert (line + 1 < horizon - top).any() and (line - 1 > horizon - top).any()  # both happened
+    floor_line = wall_line(bottom - horizon, own)
+    assert np.abs(made[64:].sum(axis=0) - 0.5 - floor_line).max() < RIM_PX + 1.5
+    assert (np.abs(np.diff(made.astype(int), axis=0)).sum(axis=0) == 2).all()  # nothing is left of the arcs
+    assert made[(rows >= top + 1) & (rows <= bottom - 1) & own].all()
+
+
+def test_a_slanting_rim_is_not_followed_far():
+    slant = np.linspace(10, 60, HW[1])
+    rows, flat = np.arange(HW[0])[:, None], np.full(HW[1], 100.0)
+    panorama = np.where((rows >= slant)[..., None], 0.9, 0.2).astype(np.float32) * np.ones(3, np.float32)
+    strip = Strip(panorama, slant, flat, np.maximum(slant - rows, 0), np.maximum(rows - flat, 0))
+    made = straightened(panorama, strip, np.full(HW[1], True))[..., 0] > 0.55
+    most = LINE_DEG * HW[0] / 180
+    assert not made[(rows < slant - most - 1) & (rows < 60)].any()
+    goes_on = (rows > slant - most + RIM_PX + 1) & (rows < slant - 1)
+    assert goes_on[:, -64:].sum() > 64 and made[:, -64:][goes_on[:, -64:]].all()  # where the line is farther still
 
 
 def test_the_share_of_sky_is_one_of_solid_angle():

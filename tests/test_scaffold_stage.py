@@ -75,6 +75,17 @@ def test_the_sky_is_far_and_the_median_is_two():
     assert (placed[8:16] == 6.0).all()
 
 
+def test_specks_of_sky_are_a_lamp_and_not_believed():
+    config, sky = scaffold.ScaffoldConfig(), torch.full((32, 64), 0.1)
+    sky[14:16, 30:33] = 0.9  # 6 of 2048 pixels near the horizon: 0.5 % of the sphere
+    assert not scaffold.believed_sky(sky, config).any()
+    assert scaffold.believed_sky(sky, replace(config, least_sky=0.004)) is sky
+    cap = torch.zeros(32, 64)
+    cap[:3] = 0.9  # 9 % of the pixels, around the pole 2.2 % of the sphere
+    assert scaffold.believed_sky(cap, config) is cap
+    assert not scaffold.believed_sky(cap, replace(config, least_sky=0.03)).any()
+
+
 def test_a_map_of_sky_alone_is_still_finite():
     placed, _ = scaffold.place_sky(torch.full((16, 32), 5.0), torch.ones(16, 32), scaffold.ScaffoldConfig())
     assert torch.isfinite(placed).all() and (placed > 0).all()

@@ -7,7 +7,7 @@ shows of it is the known part, and all within is filled with its patches (``patc
     strip, draft -> chart (gnomonic, seen from above) -> patches -> panorama
 
 What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on. In a room both planes begin
-at one height all around.
+in straight lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
 
-LEVEL_DEG = 10.0  # walls go on so far at most; at 75 degrees across a level photo's arc has 5
+LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
@@ -54,25 +54,52 @@ def outpaint_planes(
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
-        out = out + (strip.image - out) * wall_share(strip)[..., None]
+        out = straightened(out, strip, mask.any(axis=0))
     return np.clip(out, 0, 1)
 
 
-def wall_share(strip: Strip) -> np.ndarray:
-    """How much of the strip's mirrored pixels a room shows beyond the photo's rim, so that it is level all around.
+def straightened(panorama: np.ndarray, strip: Strip, own: np.ndarray) -> np.ndarray:
+    """A room's panorama whose walls end in straight lines above and below, as four walls around the viewer do.
 
-    A photo's rim is an arc on the panorama, and its copies meet in cusps: up to the arc's farthest row the walls go on,
-    but nowhere more than ``LEVEL_DEG`` (a photo that was turned has a slanting rim).
+    The rim of a level photo is such a line, on a wall that faces it; its copies' rims are arcs that meet in cusps.
+    Between line and rim everything is mirrored at the rim: walls go on where the line is farther from the horizon,
+    ceiling or floor come nearer where it is not.
+
+    Args:
+        panorama: RGB [height, width, 3], float32.
+        strip: The photo's rows all around.
+        own: Whether a column shows the photo itself [width]; all of it lies between the lines.
+    """
+    rows, columns = np.indices(panorama.shape[:2], dtype=np.float32)
+    horizon, most = len(panorama) / 2 - 0.5, LINE_DEG * degrees(len(panorama))
+    out = panorama
+    for rim, outwards in ((strip.top, -1), (strip.bottom, 1)):
+        line = horizon + outwards * wall_line(outwards * (rim - horizon), own)
+        line = np.clip(line, rim - most, rim + most)
+        plane_comes = outwards * (rim - line) > 0
+        mirror = np.where(plane_comes, rim + outwards * (RIM_PX + 1), rim)  # there the plane has come in
+        beyond = (rows - line) * np.sign(mirror - line)
+        share = np.clip(beyond / RIM_PX, 0, 1) * (beyond <= np.abs(mirror - line))
+        source = (2 * mirror - rows).astype(np.float32)
+        mirrored = cv2.remap(panorama, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        out = out + (mirrored - out) * share[..., None]
+    return out
+
+
+def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Where four walls at right angles end, the first one ahead, as near to the horizon as holds the photo's rim.
+
+    Args:
+        rim: Of the photo in every column, from the horizon [width, pixels].
+        own: Whether a column shows the photo itself [width].
 
     Returns:
-        In [0, 1], zero in the photo's own rows and beyond the level [height, width].
+        Likewise: straight lines of a room [width].
     """
-    rows = np.arange(len(strip.image), dtype=np.float32)[:, None]
-    most = LEVEL_DEG * degrees(len(rows))
-    top = np.maximum(strip.top.min(), strip.top - most)
-    bottom = np.minimum(strip.bottom.max(), strip.bottom + most)
-    inside = np.clip(np.minimum(rows - top, bottom - rows) / RIM_PX, 0, 1)
-    return np.where(strip.above + strip.below > 0, inside, 0)
+    angle = 2 * np.pi / len(rim)  # of a pixel
+    longitude = (np.arange(len(rim)) + 0.5) * angle - np.pi
+    across = np.cos((longitude + np.pi / 4) % (np.pi / 2) - np.pi / 4)  # a wall's distance ahead over that of the place
+    return np.arctan((np.tan(rim * angle) / across)[own].max() * across) / angle
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:

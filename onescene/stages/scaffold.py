@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from onescene.geometry.cubemap import faces_from_panorama, panorama_from_faces
 from onescene.geometry.equirect import check_panorama_hw
+from onescene.metrics import latitude_weights
 from onescene.models.scaffold.density import choose_blocks, lift_blocks
 from onescene.models.scaffold.lift import LiftConfig
 from onescene.models.scaffold.upsample import joint_bilateral_upsample, resize_panorama, sharpen_edges
@@ -52,6 +53,7 @@ class ScaffoldConfig:
     grey: bool = True  # the mirrored copies are shown brighter and without colour: shape, not hue, tells the distance
     median_distance: float = 2.0  # the scene is scaled so that its median distance is this [world units]
     sky_threshold: float = 0.7  # a pixel is sky above this probability: ground far away is worse than sky nearby
+    least_sky: float = 0.01  # of the sphere, to be believed: less is a lamp (seen: up to 0.3 %, skies from 22 %)
     sky_factor: float = 1.5  # sky stands this many times beyond the 99th percentile of the ground
     sky_medians: float = 5.0  # and at least this many median distances away
     edge_threshold: float = 0.25  # log range that counts as a depth edge
@@ -128,6 +130,13 @@ def _sky_of(logit: Tensor | None, like: Tensor) -> Tensor:
     return torch.full_like(like, _NO_SKY) if logit is None else logit
 
 
+def believed_sky(sky: Float[Tensor, "h w"], config: ScaffoldConfig) -> Float[Tensor, "h w"]:
+    """The probability of sky, zero everywhere where less than ``least_sky`` of the sphere would be sky."""
+    area = latitude_weights(tuple(sky.shape), device=sky.device)
+    share = float((area * (sky >= config.sky_threshold)).sum() / area.sum())
+    return sky if share >= config.least_sky else torch.zeros_like(sky)
+
+
 def place_sky(
     distance: Float[Tensor, "h w"], sky: Float[Tensor, "h w"], config: ScaffoldConfig
 ) -> tuple[Float[Tensor, "h w"], float]:
@@ -180,8 +189,9 @@ def run(
     fine = joint_bilateral_upsample(torch.stack((coarse_log, coarse_sky)), guide)
     radius = max(1, round(fine_hw[0] / coarse_log.shape[0]))  # one coarse pixel
     distance = sharpen_edges(fine[0], radius=radius, threshold=config.edge_threshold).exp()
-    distance, scale = place_sky(distance, fine[1], config)
-    return lift_panorama(panorama, distance, fine[1], config, metres_per_unit=scale)
+    sky = believed_sky(fine[1], config)
+    distance, scale = place_sky(distance, sky, config)
+    return lift_panorama(panorama, distance, sky, config, metres_per_unit=scale)
 
 
 def _check(panorama: Tensor, network: ScaffoldNetwork, config: ScaffoldConfig) -> tuple[int, int]:
@@ -219,7 +229,7 @@ def _from_heads(
     face_sky = _sky_of(seen.face_sky_logit, seen.face_log_distance)
     maps = torch.stack((seen.face_log_distance, face_sky), dim=1)
     log_distance, sky = panorama_from_faces(maps, fine_hw, network.fov_deg)
-    sky = sky.sigmoid()
+    sky = believed_sky(sky.sigmoid(), config)
     distance, scale = place_sky(log_distance.exp(), sky, config)
     far = float(distance[sky >= config.sky_threshold].max()) if bool((sky >= config.sky_threshold).any()) else None
     factor = torch.full_like(seen.face_log_distance, 1 / scale)
