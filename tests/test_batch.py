@@ -89,6 +89,7 @@ def test_parameters_are_read_without_running(tmp_path):
         (["x = 1", "y = 1"], 2, "exactly one cell tagged 'parameters', got 2"),
         (["x = 1 + y"], 1, "the parameter x must be a literal"),
         (["import os"], 1, "line 1 of the parameters cell must assign a literal"),
+        (["x = 1\ny = ("], 1, "x.ipynb: line 2 of the parameters cell is no Python"),
     ],
 )
 def test_a_notebook_without_plain_parameters_is_refused(tmp_path, sources, tags, words):
@@ -105,6 +106,7 @@ def test_a_notebook_without_plain_parameters_is_refused(tmp_path, sources, tags,
         ({"size": 3.5}, "a.yaml: size must be of type int"),
         ({"flag": 1}, "a.yaml: flag must be of type bool"),
         ({"size": True}, "a.yaml: size must be of type int"),
+        ({"size": None}, "a.yaml: size must be of type int (such as 3), got NoneType None"),
     ],
 )
 def test_a_wrong_key_or_type_is_named(params, words):

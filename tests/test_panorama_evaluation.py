@@ -34,6 +34,11 @@ def test_a_smear_is_judged_worse_than_the_photograph() -> None:
     assert judge.measure_panorama(smear)["niqe_faces"] > judge.measure_panorama(panorama)["niqe_faces"] + 2
 
 
+def test_a_panorama_without_texture_is_still_measured() -> None:
+    numbers = judge.measure_panorama(torch.zeros(3, 64, 128))
+    assert "niqe_faces" not in numbers and "seam_energy_180" in numbers
+
+
 def test_methods_stand_beside_the_truth(small: torch.Tensor) -> None:
     _needs_imagenet()
     seen = []

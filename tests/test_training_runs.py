@@ -285,6 +285,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, capsys):
         ({}, "seeds must be"),
         ({"seeds": [0, 0]}, "each once"),
         ({"seeds": [0, 99]}, "from 0 to 8"),
+        ({"seeds": [True]}, "from 0 to 8"),
         ({"seeds": [0]}, "validation must be"),
         ({"seeds": [0], "validation": "rooms", "fusion": True}, "fusion is what the ablation varies"),
         ({"seeds": [0], "validation": "rooms", "stepz": 1}, "stepz"),

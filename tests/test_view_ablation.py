@@ -169,9 +169,11 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
     [
         ({"seeds": 2}, "seeds must be a list of whole numbers"),
         ({"seeds": [1, 1]}, "each seed once"),
+        ({"seeds": [True]}, "seeds must be a list of whole numbers"),
         ({"validation": None}, "validation must name folders"),
         ({"method": "concat"}, "method is what the ablation varies itself"),
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
+        ({"every": True}, "every must be a whole number >= 1, got True"),
         ({"shown": 3}, "shown must name a folder"),
         ({"networks": ["sum"]}, "networks must be a list of some of concat, dual-lora, .*, got"),
         ({"networks": []}, "networks must be a list of some of"),

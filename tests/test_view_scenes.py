@@ -57,7 +57,7 @@ def test_renders_are_kept_whole_as_well(rooms, monkeypatch):
     """From so far away that there are holes: what is seen stays, what is black is filled."""
     views = rooms.views(0)
     far = views.world_from_cam.copy()
-    far[:, :3, 3] *= 8
+    far[:, :3, 3] *= 12
     monkeypatch.setattr(PosedRooms, "views", lambda self, index: replace(views, world_from_cam=far))
     scene = scene_of_panorama(rooms, 0, "room", load_scaffold()[0], PairConfig(px=64))
     filled = scene.whole_rgb.astype(int) - scene.rendered_rgb
@@ -206,14 +206,14 @@ def test_targets_are_the_frames_farthest_from_any_context():
 
 def test_clips_become_scenes_where_the_user_has_renders(re10k, tmp_path, capsys):
     words = ["data", "clips", str(re10k), "--dataset", "realestate10k", "--renders", str(tmp_path / "mine")]
-    words += ["--out", str(tmp_path / "out"), "--px", "16"]
+    words += ["--out", str(tmp_path / "out"), "--px", "32"]
     assert main(words) == 2 and "no such folder" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     assert main(words) == 2 and "has a render in" in capsys.readouterr().err
     picture(tmp_path / "mine/0a1b/4000.png", (36, 64), 200)
     assert main(words) == 0
     (scene,) = list(SceneSet(tmp_path / "out"))
-    assert scene.clean_rgb.shape == (5, 16, 16, 3) and len(scene) == 1
+    assert scene.clean_rgb.shape == (5, 32, 32, 3) and len(scene) == 1
     assert (scene.true_rgb[0, ..., 2] == 40).all() and (scene.rendered_rgb[0, ..., 2] == 200).all()
     assert_close(scene.world_from_cam[0, 0, 3], np.float32(0.4))
     _, other = read_clips("realestate10k", re10k)
@@ -283,7 +283,7 @@ def test_pairs_made_otherwise_are_not_mixed(tmp_path, capsys):
     words = ["data", "pairs", "--data", "rooms", "--count", "1", "--px", "32", "--out", str(tmp_path / "out")]
     assert main(words) == 0 and main(words) == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    for more, told in ((["--seed", "7"], "seed 0, not 7"), (["--px", "16"], "px 32, not 16")):
+    for more, told in ((["--seed", "7"], "seed 0, not 7"), (["--px", "64"], "px 32, not 64")):
         capsys.readouterr()
         assert main([*words, *more]) == 2
         assert f"holds scenes made with {told}: give another --out" in capsys.readouterr().err

@@ -14,11 +14,23 @@ from onescene.cli.options import Out
 from onescene.pipeline.seeds import MOST_SEED
 
 group = typer.Typer(help="Make data with depth.", no_args_is_help=True)
+BLOCK_PX = 32  # a small network of novel views has a pixel of its deepest level for such a block
+
+
+def _whole_blocks(px: int) -> int:
+    if px < BLOCK_PX or px % BLOCK_PX:
+        raise typer.BadParameter(f"it must be a multiple of {BLOCK_PX} pixels, got {px}: no network takes other sizes")
+    return px
+
+
 Height = Annotated[int, typer.Option(help="Height of the panoramas [pixels].")]
 _SHOWN_SKIPPED = 10
 Views = Annotated[int, typer.Option(help="Displaced perspective views per panorama.")]
 ViewPx = Annotated[int, typer.Option(help="Side of such a view [pixels].")]
 Workers = Annotated[int, typer.Option(help="Processes.")]
+PairPx = Annotated[
+    int, typer.Option(callback=_whole_blocks, help=f"Side of the pictures [pixels], a multiple of {BLOCK_PX}.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of everything drawn at random.")]
 
 
@@ -187,7 +199,7 @@ def pairs(
     out: Out,
     split: Annotated[str | None, typer.Option(help="train, validation or heldout; default: all that is there.")] = None,
     count: Annotated[int, typer.Option(help="Number of rooms, where the data is rooms.")] = 64,
-    px: Annotated[int, typer.Option(help="Side of the pictures [pixels].")] = 256,
+    px: PairPx = 256,
     seed: Seed = 0,
 ) -> int:
     """Pair true views with what the small scaffold shows there: what `train views` learns from."""
@@ -218,7 +230,7 @@ def clips(
     ],
     out: Out,
     split: Annotated[str | None, typer.Option(help="train or heldout; default: all that is there.")] = None,
-    px: Annotated[int, typer.Option(help="Side of the pictures [pixels].")] = 256,
+    px: PairPx = 256,
 ) -> int:
     """Pair frames of a public data set with your reconstruction's renders: what `train views` learns from."""
     from onescene.data.public.clips import ClipConfig, read_clips, scene_of_clip

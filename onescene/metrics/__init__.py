@@ -6,7 +6,7 @@ Everything returns plain floats in a dict; nothing here reads files or needs lea
 from onescene.metrics.depth import DepthRule, depth_metrics, latitude_weights
 from onescene.metrics.frechet import frechet_distance
 from onescene.metrics.image import image_metrics, psnr, ssim_map
-from onescene.metrics.niqe import Pristine, niqe
+from onescene.metrics.niqe import NoTexture, Pristine, niqe
 from onescene.metrics.panorama import (
     colour_statistics,
     crop_cameras,
@@ -22,6 +22,7 @@ __all__ = [
     "PANORAMA_RULES",
     "POSE_ALIGNS",
     "DepthRule",
+    "NoTexture",
     "PanoramaDepthScores",
     "Pristine",
     "Similarity",

@@ -36,6 +36,10 @@ class Pristine:
     covariance: Float[Tensor, "features features"]
 
 
+class NoTexture(ValueError):
+    """Pictures too plain to be judged by their texture."""
+
+
 def niqe(images: Float[Tensor, "*batch 3 height width"], pristine: Pristine) -> float:
     """Distance of pictures from undistorted photographs; smaller is better, good photographs have 2 to 5.
 
@@ -44,11 +48,12 @@ def niqe(images: Float[Tensor, "*batch 3 height width"], pristine: Pristine) -> 
         pristine: What good photographs have.
 
     Raises:
-        ValueError: the pictures are too small, not finite, or without texture in all but one patch.
+        ValueError: the pictures are too small or not finite.
+        NoTexture: they are without texture in all but one patch (a ValueError too).
     """
     features = niqe_features(images)
     if len(features) < 2:
-        raise ValueError(f"images must have at least 2 patches of {PATCH_PX} px with texture, got {len(features)}")
+        raise NoTexture(f"images must have at least 2 patches of {PATCH_PX} px with texture, got {len(features)}")
     centred = features - features.mean(dim=0)
     covariance = centred.T @ centred / (len(features) - 1)
     away = pristine.mean.double() - features.mean(dim=0)

@@ -43,7 +43,7 @@ def read_ablation(path: str | Path) -> tuple[list[ScaffoldParams], str]:
     """
     values, where = read_yaml(path), Path(path).name
     seeds, validation = values.pop("seeds", None), values.pop("validation", None)
-    whole = isinstance(seeds, list) and all(isinstance(s, int) and 0 <= s < VALIDATION_ROOMS_SEED for s in seeds)
+    whole = isinstance(seeds, list) and all(type(s) is int and 0 <= s < VALIDATION_ROOMS_SEED for s in seeds)
     if not seeds or not whole or len(set(seeds)) < len(seeds):
         limit = f"whole numbers from 0 to {VALIDATION_ROOMS_SEED - 1}, each once"
         raise ValueError(f"{where}: seeds must be a list of {limit}, such as [0, 1], got {seeds!r}")

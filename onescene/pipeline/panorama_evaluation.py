@@ -7,6 +7,7 @@ stands beside the true surroundings. The true panoramas get a row too: what a pe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from onescene.geometry.cubemap import faces_from_panorama
 from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov, place_photo
 from onescene.io.images import load_panorama
 from onescene.metrics import (
+    NoTexture,
     Pristine,
     colour_statistics,
     crop_cameras,
@@ -73,10 +75,12 @@ def measure_panorama(panorama: Float[Tensor, "3 height width"]) -> dict[str, flo
     """What can be told of a panorama alone: seams, NIQE of its six faces, horizon.
 
     Returns:
-        The keys of :func:`wrap_seams` and :func:`horizon_statistics`, and ``niqe_faces``.
+        The keys of :func:`wrap_seams` and :func:`horizon_statistics`, and ``niqe_faces``, which is left out where the
+        faces have no texture to judge.
     """
-    faces = faces_from_panorama(panorama, NIQE_FACE_PX, 90)
-    numbers = {"niqe_faces": niqe(faces, Pristine(*pristine_statistics()))}
+    faces, numbers = faces_from_panorama(panorama, NIQE_FACE_PX, 90), {}
+    with suppress(NoTexture):
+        numbers["niqe_faces"] = niqe(faces, Pristine(*pristine_statistics()))
     return wrap_seams(panorama) | numbers | horizon_statistics(panorama)
 
 

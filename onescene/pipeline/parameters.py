@@ -58,7 +58,11 @@ def read_notebook(path: str | Path) -> Notebook:
 def _literals(source: str, name: str) -> dict[str, Any]:
     """The assignments of a parameters cell."""
     values: dict[str, Any] = {}
-    for node in ast.parse(source).body:
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"{name}: line {error.lineno} of the {TAG} cell is no Python: {error.msg}") from error
+    for node in lines:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if not isinstance(node, ast.Assign | ast.AnnAssign) or not all(isinstance(t, ast.Name) for t in targets):
             raise ValueError(f"{name}: line {node.lineno} of the {TAG} cell must assign a literal to a name")
@@ -149,7 +153,7 @@ def check_keys(params: Collection[str], known: Collection[str], where: str) -> N
 
 
 def _same_kind(value: Any, usual: Any) -> bool:
-    if usual is None or value is None:
+    if usual is None:
         return True
     if isinstance(usual, bool) or isinstance(value, bool):
         return isinstance(usual, bool) and isinstance(value, bool)

@@ -88,14 +88,14 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         or not all(isinstance(name, str) and name in NETWORKS for name in names)
     ):
         raise ValueError(f"{where}: networks must be a list of some of {', '.join(NETWORKS)}, got {names!r}")
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"{where}: seeds must name each seed once, got {seeds!r}")
     validation = [validation] if isinstance(validation, str) else validation
     if not isinstance(validation, list) or not all(isinstance(folder, str) for folder in validation):
         raise ValueError(f"{where}: validation must name folders of packed scenes, got {validation!r}")
-    if not isinstance(every, int) or every < 1:
+    if type(every) is not int or every < 1:
         raise ValueError(f"{where}: every must be a whole number >= 1, got {every!r}")
     if shown is not None and not isinstance(shown, str):
         raise ValueError(f"{where}: shown must name a folder of packed scenes, got {shown!r}")
