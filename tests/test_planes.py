@@ -6,6 +6,7 @@ import pytest
 from onescene.stages.outpaint import Strip, outpaint
 from onescene.stages.planes import (
     LINE_DEG,
+    MARGIN_DEG,
     RIM_PX,
     _chart_places,
     _looked_up,
@@ -147,10 +148,11 @@ def test_a_rooms_walls_end_in_straight_lines():
     panorama = np.where(wall[..., None], 0.9, 0.2).astype(np.float32) * np.ones(3, np.float32)
     strip = Strip(panorama, top, bottom, np.maximum(top - rows, 0), np.maximum(rows - bottom, 0))
     made = straightened(panorama, strip, own)[..., 0] > 0.55
-    horizon, line = HW[0] / 2 - 0.5, wall_line(HW[0] / 2 - 0.5 - top, own)
+    horizon, margin = HW[0] / 2 - 0.5, MARGIN_DEG * HW[0] / 180
+    line = wall_line(horizon - top + margin, own)
     assert np.abs(made[:64].sum(axis=0) - 0.5 - line).max() < RIM_PX + 1.5 and np.ptp(line) > 5
     assert (line + 1 < horizon - top).any() and (line - 1 > horizon - top).any()  # both happened
-    floor_line = wall_line(bottom - horizon, own)
+    floor_line = wall_line(bottom - horizon + margin, own)
     assert np.abs(made[64:].sum(axis=0) - 0.5 - floor_line).max() < RIM_PX + 1.5
     assert (np.abs(np.diff(made.astype(int), axis=0)).sum(axis=0) == 2).all()  # nothing is left of the arcs
     assert made[(rows >= top + 1) & (rows <= bottom - 1) & own].all()

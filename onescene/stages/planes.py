@@ -20,6 +20,7 @@ import numpy as np
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
 
+MARGIN_DEG = 1.5  # of wall beyond the photo's rim in a room, so that what is beyond is not seen in the photo's last row
 LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
@@ -71,10 +72,11 @@ def straightened(panorama: np.ndarray, strip: Strip, own: np.ndarray) -> np.ndar
         own: Whether a column shows the photo itself [width]; all of it lies between the lines.
     """
     rows, columns = np.indices(panorama.shape[:2], dtype=np.float32)
-    horizon, most = len(panorama) / 2 - 0.5, LINE_DEG * degrees(len(panorama))
+    horizon = len(panorama) / 2 - 0.5
+    margin, most = (angle * degrees(len(panorama)) for angle in (MARGIN_DEG, LINE_DEG))
     out = panorama
     for rim, outwards in ((strip.top, -1), (strip.bottom, 1)):
-        line = horizon + outwards * wall_line(outwards * (rim - horizon), own)
+        line = horizon + outwards * wall_line(outwards * (rim - horizon) + margin, own)
         line = np.clip(line, rim - most, rim + most)
         plane_comes = outwards * (rim - line) > 0
         mirror = np.where(plane_comes, rim + outwards * (RIM_PX + 1), rim)  # there the plane has come in
