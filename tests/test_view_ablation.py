@@ -21,6 +21,7 @@ from onescene.data.view_scenes import pack_scenes
 from onescene.geometry.perspective import intrinsics_from_fov, project
 from onescene.metrics.consistency import fundamental_matrix, match_points, symmetric_epipolar_distance, tsed
 from onescene.pipeline import view_ablation, views_training
+from onescene.pipeline.parameters import read_params
 from onescene.pipeline.view_ablation import HeldOut, read_view_ablation
 from onescene.training import view_check
 from onescene.training.view_check import CheckConfig, remake, scene_scores, view_scores
@@ -150,6 +151,21 @@ def test_every_variant_is_trained_measured_and_taken_up(params, tmp_path, capsys
     assert_close(again.psnr_db.to_numpy(), runs.psnr_db.to_numpy(), atol=1e-9, rtol=0)
 
 
+def test_an_ablation_goes_on_from_another_one(params, tmp_path):
+    """With steps that move nothing every network makes what it made: each began at its own weights."""
+    runs, _ = view_ablation.run_view_ablation(params, "x")
+    further = read_params(params) | {"start": str(tmp_path / "out"), "out": str(tmp_path / "on"), "lr": 1e-12}
+    trained = []
+    on, _ = view_ablation.run_view_ablation(
+        write(tmp_path / "on.yaml", **further), "x", lambda name, log: trained.append(name)
+    )
+    assert len(trained) == 2 * len(view_ablation.NETWORKS)
+    assert on.variant.tolist() == runs.variant.tolist()
+    assert_close(on.psnr_db.to_numpy(), runs.psnr_db.to_numpy(), atol=0.02, rtol=0)
+    with pytest.raises(FileNotFoundError):
+        view_ablation.run_view_ablation(write(tmp_path / "no.yaml", **further | {"start": "nowhere", "out": "o"}), "x")
+
+
 def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
     rows = [
         ("dual-lora", 0, 20.0, 9.0),
@@ -179,6 +195,8 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
         ({"networks": []}, "networks must be a list of some of"),
         ({"networks": [["concat"]]}, "networks must be a list of some of"),
         ({"out": ""}, "out must name a folder"),
+        ({"start": 3}, "start must name the out of an earlier ablation"),
+        ({"start": "a", "weights": "b"}, "start must name the out of an earlier ablation, without weights"),
         ({"batchs": 3}, "batchs: Extra inputs"),
     ],
 )

@@ -69,7 +69,8 @@ class HeldOut:
 def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewParams], HeldOut]:
     """Reads an ablation's params file: keys of a training, ``seeds``, ``validation`` and what may be left out.
 
-    ``networks`` = some of ``NETWORKS``, ``every`` and ``shown`` as in :class:`HeldOut`.
+    ``networks`` = some of ``NETWORKS``, ``every`` and ``shown`` as in :class:`HeldOut`; ``start`` = ``out`` of an
+    earlier ablation, whose networks go on, each from its own weights of the same seed.
 
     Returns:
         The parameters of every training, by seed and network, and what they are measured on.
@@ -80,7 +81,7 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
     """
     values, where = read_params(path), Path(path).name
     seeds, validation = values.pop("seeds", None), values.pop("validation", None)
-    every, shown = values.pop("every", 1), values.pop("shown", None)
+    every, shown, start = values.pop("every", 1), values.pop("shown", None), values.pop("start", None)
     names = values.pop("networks", list(NETWORKS))
     if (
         not isinstance(names, list)
@@ -99,17 +100,20 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         raise ValueError(f"{where}: every must be a whole number >= 1, got {every!r}")
     if shown is not None and not isinstance(shown, str):
         raise ValueError(f"{where}: shown must name a folder of packed scenes, got {shown!r}")
+    if start is not None and (not isinstance(start, str) or not start or "weights" in values):
+        raise ValueError(f"{where}: start must name the out of an earlier ablation, without weights, got {start!r}")
     if varied := [key for key in ("seed", "method", "anchors") if key in values]:
         raise ValueError(f"{where}: {varied[0]} is what the ablation varies itself; remove it")
     out = values.get("out", "")
     if not isinstance(out, str) or not out:
         raise ValueError(f"{where}: out must name a folder")
-    runs = {
-        (seed, name): check_view_params(values | change | {"seed": seed, "out": f"{out}/{name}-{seed}"}, where)
-        for seed in seeds
-        for name, change in NETWORKS.items()
-        if name in names
-    }
+    runs = {}
+    for seed in seeds:
+        for name, change in NETWORKS.items():
+            own = {"seed": seed, "out": f"{out}/{name}-{seed}"}
+            own |= {"weights": f"{start}/{name}-{seed}/{BUNDLE}"} if start else {}
+            if name in names:
+                runs[seed, name] = check_view_params(values | change | own, where)
     return runs, HeldOut(tuple(validation), every, shown)
 
 
