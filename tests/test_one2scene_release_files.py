@@ -66,6 +66,16 @@ def test_the_track_head_is_known_and_never_read(tmp_path, capsys):
     assert set(load_file(tmp_path / "m.safetensors")) == set(vggt_state())
 
 
+def test_weights_that_are_no_numbers_are_not_converted(tmp_path, capsys):
+    state = vggt_state()
+    state["depth_head.norm.bias"] = torch.full_like(state["depth_head.norm.bias"], torch.nan)
+    torch.save(state, tmp_path / "model.pt")
+    assert main(["models", "check", str(tmp_path / "model.pt"), "--convert", str(tmp_path / "m.safetensors")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "(tensors: 1, first depth_head.norm.bias): not converted" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
 def test_every_key_that_does_not_fit_is_named(tmp_path, capsys, suffix):
     state = vggt_state()

@@ -235,7 +235,7 @@ def convert(path: str | Path, found: CheckedFile, out: str | Path) -> None:
         out: Where to write; the source's hash goes into the metadata.
 
     Raises:
-        ValueError: the file does not fit its model.
+        ValueError: the file does not fit its model, or holds a NaN or an infinity.
     """
     if not found.report.fits:
         raise ValueError(f"{path} does not fit {found.model}, so it is not converted")
@@ -243,4 +243,6 @@ def convert(path: str | Path, found: CheckedFile, out: str | Path) -> None:
     # safetensors keeps no two names for one tensor: tied ones are written twice
     unused = set(found.unused)
     own = {k.removeprefix(found.prefix): v.clone() for k, v in tensors.items() if k not in unused}
+    if bad := [k for k, v in own.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]:
+        raise ValueError(f"{path} holds a NaN or an infinity (tensors: {len(bad)}, first {bad[0]}): not converted")
     save_file(own, out, metadata={"model": found.model, "source_sha256": found.sha256})
