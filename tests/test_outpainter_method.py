@@ -21,14 +21,15 @@ from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
 from onescene.stages.outpaint_learned import (
     FLAT,
     _enlarged,
-    ceiling_by,
     correct,
     correction_share,
     detail_gain,
     even_at_poles,
+    sky_by,
 )
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.stages.panorama_methods import METHODS
+from onescene.stages.sky import is_ceiling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -134,7 +135,7 @@ def test_the_scaffold_tells_a_ceiling_from_the_sky(logit, ceiling):
     with torch.no_grad():
         network.head.bias[1] = logit
     draft = torch.rand(64, 128, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    assert ceiling_by(network)(draft, np.full(128, 20.0)) is ceiling
+    assert is_ceiling(sky_by(network)(draft), np.full(128, 20.0), 64) is ceiling
 
 
 def test_the_method_runs_in_the_stage(tmp_path):

@@ -1,7 +1,7 @@
 """Panorama method ``small``: a draft by patches, whose layout and colours a small learned network corrects.
 
-placed photo -> draft with ground and ceiling in perspective (``planes``), whole size; the scaffold's network tells a
-  ceiling from the sky
+placed photo -> draft with ground and ceiling in perspective (``planes``), or the sky's colours continued (``sky``),
+  whole size; the scaffold's network tells one from the other
   -> draft and photo averaged to the network's size -> corrected there (``models/outpainter``)
   -> where the draft repeats nothing of the photo, the corrected picture takes its place
   -> enlarged + the draft's detail, as far as the draft agrees with the correction
@@ -25,14 +25,13 @@ from onescene.models.outpainter.weights import SmallOptions, load_outpainter
 from onescene.models.scaffold import CubeScaffold
 from onescene.stages.outpaint import outpaint
 from onescene.stages.panorama_methods import PanoramaRequest
-from onescene.stages.planes import outpaint_planes, share_of_sky
+from onescene.stages.planes import outpaint_planes
 from onescene.stages.scaffold import ScaffoldConfig, predict_distance
 
 WINDOW = 5  # side of the neighbourhood in which draft and correction are compared [pixels of the network's size]
 FLAT = 0.03**2  # variance below which a neighbourhood counts as flat and keeps the draft's grain
 LARGEST_GAIN = 1.5
 EVEN = 0.5  # standard deviation of what evens a row [its height]
-MOST_SKY = 0.25  # mean probability of sky above the photo's rim, below which there is a ceiling
 RIM_DEG = 10.0  # beyond the photo's rows, over which the correction comes in
 
 
@@ -43,15 +42,15 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
         FileNotFoundError, ValueError: the weights are missing or do not fit.
     """
     network, _ = load_outpainter(options.file())
-    is_ceiling = ceiling_by(load_scaffold()[0]) if options.planes else None
+    sky_of = sky_by(load_scaffold()[0]) if options.planes else None
 
     def synthesise(request: PanoramaRequest) -> Tensor:
         image = request.placed.panorama.permute(1, 2, 0).float().cpu().contiguous().numpy()
         placed, mask = request.placed.panorama.float().cpu(), request.placed.mask.cpu()
-        if is_ceiling is None:
+        if sky_of is None:
             around = outpaint(image, mask.numpy(), request.seed)
         else:
-            around = outpaint_planes(image, mask.numpy(), request.seed, is_ceiling)
+            around = outpaint_planes(image, mask.numpy(), request.seed, sky_of)
         request.progress(0.6)
         draft = torch.from_numpy(around).permute(2, 0, 1).float()
         shares = options.lower, options.upper
@@ -60,24 +59,23 @@ def load(options: SmallOptions) -> Callable[[PanoramaRequest], Tensor]:
     return synthesise
 
 
-def ceiling_by(scaffold: CubeScaffold) -> Callable[[np.ndarray, np.ndarray], bool]:
-    """Tells a ceiling from the sky above a photo by the scaffold network's look at a draft.
+def sky_by(scaffold: CubeScaffold) -> Callable[[np.ndarray], np.ndarray]:
+    """Tells the sky above a photo from a ceiling by the scaffold network's look at a draft.
 
     Args:
         scaffold: In evaluation mode.
 
     Returns:
-        Takes the draft [height, width, 3] and the photo's first row in every column [width].
+        Takes the draft [height, width, 3], gives the probability of sky on a panorama of the network's size.
     """
     config = ScaffoldConfig(turns=1)
 
     @torch.no_grad()
-    def is_ceiling(draft: np.ndarray, top: np.ndarray) -> bool:
-        _, sky = predict_distance(torch.from_numpy(draft).permute(2, 0, 1).float().contiguous(), scaffold, config)
-        every = np.linspace(0, len(top) - 1, sky.shape[1]).round().astype(int)
-        return share_of_sky(sky.numpy(), top[every] / len(draft) * len(sky)) < MOST_SKY
+    def sky_of(draft: np.ndarray) -> np.ndarray:
+        image = torch.from_numpy(draft).permute(2, 0, 1).float().contiguous()
+        return predict_distance(image, scaffold, config)[1].numpy()
 
-    return is_ceiling
+    return sky_of
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ import numpy as np
 
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
+from onescene.stages.sky import continue_sky, is_ceiling
 
 MARGIN_DEG = 1.5  # of wall beyond the photo's rim in a room, so that what is beyond is not seen in the photo's last row
 LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
@@ -33,16 +34,15 @@ RIM_PX = 2.0  # over which what was found comes in at the photo's rim [pixels of
 
 
 def outpaint_planes(
-    placed: np.ndarray, mask: np.ndarray, seed: int, is_ceiling: Callable[[np.ndarray, np.ndarray], bool]
+    placed: np.ndarray, mask: np.ndarray, seed: int, sky_of: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """The classical outpainting, its ground and its ceiling continued in perspective.
+    """The classical outpainting, its ground and its ceiling continued in perspective, or its sky in colour.
 
     Args:
         placed: RGB [height, width, 3], float32, black outside the photo.
         mask: True where the photo is [height, width].
         seed: Of everything drawn.
-        is_ceiling: Whether there is a ceiling above the photo and no sky; it is given the classical outpainting and
-            the photo's first row in every column.
+        sky_of: Probability of sky on a panorama, of any size; it is given the classical outpainting.
 
     Returns:
         RGB [height, width, 3] in [0, 1].
@@ -51,11 +51,14 @@ def outpaint_planes(
     draft, strip = draft_and_strip(placed, mask, rng)
     ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
-    if is_ceiling(draft, strip.top):
+    sky = sky_of(draft)
+    if is_ceiling(sky, strip.top, len(draft)):
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
         out = straightened(out, strip, mask.any(axis=0))
+    else:
+        out = continue_sky(out, mask, sky)
     return np.clip(out, 0, 1)
 
 
@@ -186,16 +189,3 @@ def _on_panorama(chart: np.ndarray, hw: tuple[int, int], reach: float, upper: bo
     side = len(chart)
     places = (((x / reach + 1) / 2 * side - 0.5).astype(np.float32) for x in (right, ahead))
     return cv2.remap(chart, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
-
-def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
-    """Mean of a sky probability over the solid angle above the photo's rim.
-
-    Args:
-        sky: In [0, 1], of a panorama [height, width].
-        rim: The first row of the photo in every column, of a panorama of that size [width].
-    """
-    height = len(sky)
-    latitude = (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi
-    weight = np.cos(latitude) * (np.arange(height)[:, None] < rim)
-    return float((sky * weight).sum() / max(weight.sum(), 1e-9))

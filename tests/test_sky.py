@@ -1,0 +1,64 @@
+"""The sky above a photo: how much there is, and colours that go on towards the zenith as they change in the photo."""
+
+import numpy as np
+import pytest
+
+from onescene.stages.sky import IS_SKY, LEAST, MOST, continue_sky, is_ceiling, share_of_sky, sky_slope
+
+HW = (128, 256)
+SINE = np.sin((0.5 - (np.arange(HW[0]) + 0.5) / HW[0]) * np.pi)[:, None]
+RIM = 40  # the photo's first row, 33 degrees up
+MASK = np.zeros(HW, dtype=bool)
+MASK[RIM:88, 80:176] = True
+SKY = np.where(SINE > 0, 0.95, 0.05) * np.ones(HW)
+
+
+def sky_of(slope: tuple[float, float, float]) -> np.ndarray:
+    """Brighter towards a sun on one side, and changing with the elevation [height, width, 3]."""
+    side = 0.3 + 0.1 * np.cos(np.arange(HW[1]) / HW[1] * 2 * np.pi)
+    return (side[None, :, None] * np.exp(np.array(slope) * SINE[..., None]) - 0.02).astype(np.float32)
+
+
+def flat_above(true: np.ndarray) -> np.ndarray:
+    """What is above the photo has its rim's colours."""
+    return np.where((np.arange(HW[0]) < RIM)[:, None, None], true[RIM], true)
+
+
+def test_the_share_of_sky_is_one_of_solid_angle():
+    sky = np.zeros((64, 128))
+    sky[:16] = 1.0  # from 45 degrees up
+    above = (1 - np.sin(np.pi / 4)) / (1 - np.sin(np.pi / 8))
+    assert share_of_sky(sky, np.full(128, 24.0)) == pytest.approx(above, abs=2e-3)
+    assert share_of_sky(sky, np.zeros(128)) == 0
+
+
+def test_the_rim_may_be_of_another_size_than_the_sky():
+    sky = np.zeros((32, 64))
+    sky[:8, :48] = 1.0
+    assert not is_ceiling(sky, np.full(512, 96.0), 256)
+    assert is_ceiling(sky * 0.4, np.full(512, 96.0), 256)
+
+
+@pytest.mark.parametrize("slope", [(-0.8, -0.6, -0.2), (0.2, 0.2, 0.2)], ids=["clear", "overcast"])
+@pytest.mark.parametrize("size", [1, 2], ids=["sky as large", "sky half as large"])
+def test_a_sky_goes_on_as_it_changes(slope, size):
+    true, sky = sky_of(slope), SKY[::size, ::size]
+    np.testing.assert_allclose(sky_slope(true, MASK, sky), slope, atol=0.02)
+    made = continue_sky(flat_above(true), MASK, sky)
+    assert np.array_equal(made[RIM:], true[RIM:])
+    before, after = (np.abs(x[:RIM] - true[:RIM]).mean() for x in (flat_above(true), made))
+    assert after < 0.15 * before
+
+
+def test_it_goes_on_no_further_than_a_limit():
+    for slope, limit in (((-9.0,) * 3, LEAST), ((3.0,) * 3, MOST)):
+        given = np.full((*HW, 3), 0.3, np.float32)
+        given[RIM:] = sky_of(slope)[RIM:].clip(0, 1)
+        np.testing.assert_allclose(continue_sky(given, MASK, SKY)[0], 0.3 * limit, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sky", [0 * SKY, np.minimum(SKY, IS_SKY - 0.01), np.where(SINE > 0.5, SKY, 0)])
+def test_a_photo_that_shows_too_little_sky_tells_nothing(sky):
+    given = flat_above(sky_of((-0.8, -0.6, -0.2)))
+    assert sky_slope(given, MASK, sky) is None
+    assert continue_sky(given, MASK, sky) is given
