@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from onescene.stages.sky import IS_SKY, LEAST, MOST, continue_sky, is_ceiling, share_of_sky, sky_slope
+from onescene.stages import sky as stage
+from onescene.stages.sky import IS_SKY, LEAST, MOST, TRUST, continue_sky, is_ceiling, share_of_sky, sky_slope
 
 HW = (128, 256)
 SINE = np.sin((0.5 - (np.arange(HW[0]) + 0.5) / HW[0]) * np.pi)[:, None]
@@ -41,13 +42,21 @@ def test_the_rim_may_be_of_another_size_than_the_sky():
 
 @pytest.mark.parametrize("slope", [(-0.8, -0.6, -0.2), (0.2, 0.2, 0.2)], ids=["clear", "overcast"])
 @pytest.mark.parametrize("size", [1, 2], ids=["sky as large", "sky half as large"])
-def test_a_sky_goes_on_as_it_changes(slope, size):
+def test_a_sky_goes_on_as_it_changes(slope, size, monkeypatch):
+    monkeypatch.setattr(stage, "TRUST", 1.0)
     true, sky = sky_of(slope), SKY[::size, ::size]
     np.testing.assert_allclose(sky_slope(true, MASK, sky), slope, atol=0.02)
     made = continue_sky(flat_above(true), MASK, sky)
     assert np.array_equal(made[RIM:], true[RIM:])
     before, after = (np.abs(x[:RIM] - true[:RIM]).mean() for x in (flat_above(true), made))
     assert after < 0.15 * before
+
+
+def test_part_of_the_slope_is_trusted():
+    true, slope = sky_of((-0.4, -0.4, -0.4)), -0.4
+    made = continue_sky(flat_above(true), MASK, SKY)
+    wanted = flat_above(true)[0] * np.exp(TRUST * slope * (SINE[0] - SINE[RIM]))
+    np.testing.assert_allclose(made[0], wanted, rtol=5e-3)
 
 
 def test_it_goes_on_no_further_than_a_limit():

@@ -6,7 +6,8 @@ above than at the horizon, an overcast one brighter. What the photo tells of tha
     pixels of the photo that are sky -> logarithm of each channel over the sine of the elevation, column by column
       (the sun is on one side) -> one slope per channel -> everything above the photo, the more the higher
 
-On 13 photographs that are not held out (six of them show sky) ST-LPIPS falls by 1.7 % and the Frechet distance by 5 %.
+Measured on six photographs that are not held out and nine panoramas of game maps, ST-LPIPS without it, with half of the
+slope, with all: 0.271, 0.263, 0.260 and 0.473, 0.476, 0.478 (painted skies follow no air); so half of it is believed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ LOWEST_DEG = 3.0  # haze and tree tops are lower
 LEAST_DEG = 5.0  # of sky in a column that is used
 FEWEST_PX = 50  # of sky in all, on the map of the probability
 BLACK = 0.02  # added to a colour before its logarithm
+TRUST = 0.5  # share of the slope that goes on
 LEAST, MOST = 0.6, 1.2  # times the rim's colour, at the zenith
 
 
@@ -63,7 +65,7 @@ def continue_sky(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.
         return panorama
     sine = np.sin(_elevation(len(panorama)))
     rim = sine[np.flatnonzero(mask.any(axis=1))[0]]
-    factor = np.exp(slope * np.maximum(sine - rim, 0))
+    factor = np.exp(TRUST * slope * np.maximum(sine - rim, 0))
     return np.clip(panorama * np.clip(factor, LEAST, MOST)[:, None], 0, 1).astype(np.float32)
 
 
