@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from typer.testing import CliRunner
 
 from onescene.cli import main
@@ -78,6 +79,7 @@ def test_the_command(small: torch.Tensor, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table["panorama"]) == ["room"] * 3 + ["mean"] * 3
     assert table[judge.FRECHET].iloc[-1] > 0
+    assert Image.open(tmp_path / "seen" / "sheet.jpg").width > 900
     pictures = {p.name: load_panorama(p) for p in (tmp_path / "seen" / "room").iterdir()}
     assert set(pictures) == {"true.png", "anchored,heuristic=ad-hoc.png"}
     assert torch.equal(pictures["true.png"], load_panorama(tmp_path / "in" / "room.png"))

@@ -149,13 +149,13 @@ def panorama(
     every: Annotated[int, typer.Option(help="Take every n-th of those.")] = 1,
     out: Annotated[Path | None, typer.Option(help="CSV file: a row per panorama and method, then the means.")] = None,
     pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --methods: what is judged, as DIR/PANORAMA/METHOD.png.")
+        Path | None,
+        typer.Option(metavar="DIR", help="With --methods: what they make, DIR/PANORAMA/METHOD.png, and DIR/sheet.jpg."),
     ] = None,
 ) -> int:
     """Seams, naturalness, horizon; with --methods also photo, colours, Frechet distance, diversity."""
     import pandas as pd
 
-    from onescene.io import save_image
     from onescene.io.atomic import atomic_write_text
     from onescene.pipeline import panorama_evaluation as judge
     from onescene.pipeline.table import check_table_file
@@ -180,13 +180,9 @@ def panorama(
             if out:
                 atomic_write_text(out, pd.DataFrame(done).to_csv(index=False, float_format="%.5g"))
 
-        def show(name: str, label: str, made) -> None:
-            if pictures is not None and label != judge.TURNED:
-                folder = pictures / name
-                folder.mkdir(parents=True, exist_ok=True)
-                save_image(made, folder / f"{label.replace(':', ',')}.png")
-
-        rows, frechet = judge.evaluate_methods(truths, variants, config, keep, show)
+        album = judge.Album(pictures)
+        rows, frechet = judge.evaluate_methods(truths, variants, config, keep, album.add)
+        album.write_sheet()
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]

@@ -19,7 +19,8 @@ from torch import Tensor
 from onescene.data.panoramas import INDEX_NAME
 from onescene.geometry.cubemap import faces_from_panorama
 from onescene.geometry.perspective import crop_panorama, intrinsics_from_fov, place_photo
-from onescene.io.images import load_panorama
+from onescene.io.atomic import atomic_path
+from onescene.io.images import load_panorama, save_image
 from onescene.metrics import (
     NoTexture,
     Pristine,
@@ -36,11 +37,13 @@ from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.niqe import pristine_statistics
 from onescene.pipeline.evaluation import MapSamples
+from onescene.plots.pictures import image_row
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.training.perceptual import perceptual_distance, stlpips_path
 from onescene.types import Cameras
 
 NIQE_FACE_PX = 288  # 3 x 3 patches; at 512 rows the faces' centres have 163 px per radian, these have 144
+SHEET_PX, SHEET_DPI = 160, 90  # rows of a panorama on a sheet of many; of the sheet
 CROP_PX = 192  # divisible by the encoder's 32
 FEATURE_TAP = 3  # of the encoder: 112 channels at 1/16; the 320 of its end need more crops than there are panoramas
 TRUE, TURNED = "true", "true, turned by 30 deg"  # rows of what there was; turned: the same places, cut otherwise
@@ -89,6 +92,36 @@ def cut_photo(panorama: Tensor, config: PanoramaEvaluation) -> tuple[Tensor, Cam
     K = intrinsics_from_fov(config.fov_deg, config.photo_hw, side="long")
     camera = Cameras(world_from_cam=torch.eye(4)[None], K=K[None], hw=config.photo_hw)
     return crop_panorama(panorama, camera, antialias=True)[0], camera
+
+
+class Album:
+    """What is judged, on disk: ``folder/PANORAMA/METHOD.png``, and all of it on ``folder/sheet.jpg``.
+
+    Args:
+        folder: Made with the first picture; None = nothing is written.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.small: dict[str, dict[str, Tensor]] = {}
+
+    def add(self, name: str, label: str, panorama: Float[Tensor, "3 height width"]) -> None:
+        """Writes a panorama, unless it is the true one turned."""
+        if self.folder is None or label == TURNED:
+            return
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        save_image(panorama, self.folder / name / f"{label.replace(':', ',')}.png")
+        size = (SHEET_PX, 2 * SHEET_PX)
+        self.small.setdefault(name, {})[label] = F.interpolate(panorama[None], size=size, mode="area")[0].cpu()
+
+    def write_sheet(self) -> None:
+        """A row per panorama, the true one first."""
+        if self.folder is None or not self.small:
+            return
+        titles = [f"{name}, {label}" for name, row in self.small.items() for label in row]
+        pictures = [picture for row in self.small.values() for picture in row.values()]
+        with atomic_path(self.folder / "sheet.jpg") as sheet:
+            image_row(pictures, titles, columns=len(pictures) // len(self.small)).savefig(sheet, dpi=SHEET_DPI)
 
 
 class _CropMetrics:
