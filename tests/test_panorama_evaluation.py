@@ -40,6 +40,22 @@ def test_a_panorama_without_texture_is_still_measured() -> None:
     assert "niqe_faces" not in numbers and "seam_energy_180" in numbers
 
 
+def test_a_sheet_holds_the_first_panoramas(
+    small: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "SHEET_ROWS", 2)
+    album = judge.Album(tmp_path / "look")
+    for name in "abc":
+        for label in (judge.TRUE, judge.TURNED, "baseline"):
+            album.add(name, label, small)
+    album.write_sheet()
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png"))[-1] == "look/c/true.png"
+    assert {name: list(row) for name, row in album.small.items()} == {n: [judge.TRUE, "baseline"] for n in "ab"}
+    sheet = Image.open(tmp_path / "look" / "sheet.jpg")
+    assert sheet.width > 1.4 * sheet.height > 0  # two rows of two
+    judge.Album(None).write_sheet()
+
+
 def test_methods_stand_beside_the_truth(small: torch.Tensor) -> None:
     _needs_imagenet()
     seen = []

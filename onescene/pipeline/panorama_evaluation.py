@@ -43,7 +43,7 @@ from onescene.training.perceptual import perceptual_distance, stlpips_path
 from onescene.types import Cameras
 
 NIQE_FACE_PX = 288  # 3 x 3 patches; at 512 rows the faces' centres have 163 px per radian, these have 144
-SHEET_PX, SHEET_DPI = 160, 90  # rows of a panorama on a sheet of many; of the sheet
+SHEET_ROWS, SHEET_PX, SHEET_DPI = 24, 160, 90  # panoramas on a sheet, rows of each, of the sheet
 CROP_PX = 192  # divisible by the encoder's 32
 FEATURE_TAP = 3  # of the encoder: 112 channels at 1/16; the 320 of its end need more crops than there are panoramas
 TRUE, TURNED = "true", "true, turned by 30 deg"  # rows of what there was; turned: the same places, cut otherwise
@@ -95,7 +95,7 @@ def cut_photo(panorama: Tensor, config: PanoramaEvaluation) -> tuple[Tensor, Cam
 
 
 class Album:
-    """What is judged, on disk: ``folder/PANORAMA/METHOD.png``, and all of it on ``folder/sheet.jpg``.
+    """What is judged, on disk: ``folder/PANORAMA/METHOD.png``, the first panoramas also on ``folder/sheet.jpg``.
 
     Args:
         folder: Made with the first picture; None = nothing is written.
@@ -111,11 +111,13 @@ class Album:
             return
         (self.folder / name).mkdir(parents=True, exist_ok=True)
         save_image(panorama, self.folder / name / f"{label.replace(':', ',')}.png")
+        if name not in self.small and len(self.small) == SHEET_ROWS:
+            return
         size = (SHEET_PX, 2 * SHEET_PX)
         self.small.setdefault(name, {})[label] = F.interpolate(panorama[None], size=size, mode="area")[0].cpu()
 
     def write_sheet(self) -> None:
-        """A row per panorama, the true one first."""
+        """A row per panorama, the true one first; a JPEG holds ``SHEET_ROWS`` at most."""
         if self.folder is None or not self.small:
             return
         titles = [f"{name}, {label}" for name, row in self.small.items() for label in row]

@@ -80,11 +80,11 @@ def sky_slope(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.nda
     known = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA) > 0.99
     elevation = _elevation(rows)
     used = known & (sky > IS_SKY) & (elevation > np.deg2rad(LOWEST_DEG))
-    used &= used.sum(axis=0) >= LEAST_DEG * rows / 180
+    used &= used.sum(axis=0) >= max(2, LEAST_DEG * rows / 180)
     if used.sum() < FEWEST_PX:
         return None
     sine = _about_mean(np.broadcast_to(np.sin(elevation), sky.shape)[..., None], used)
-    colour = _about_mean(np.log(small + BLACK), used)
+    colour = _about_mean(np.log(np.maximum(small, 0) + BLACK), used)
     return (sine * colour).sum(axis=(0, 1)) / np.square(sine).sum()
 
 
