@@ -131,6 +131,8 @@ def test_a_photos_rim_is_a_rooms_line_and_the_other_walls_have_it_too():
     for k in (1, 2, 3):
         np.testing.assert_allclose(np.roll(line, k * HW[1] // 4), line, atol=1e-9)
     assert np.tan(line.min() * per_px) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)  # in the corners
+    past_the_pole = wall_line(np.full(HW[1], HW[0] / 2 + 1), own)
+    assert (past_the_pole > 0.45 * HW[0]).all(), "a photo of the zenith has walls up there too"
     taller = wall_line(rim + 3 * (longitudes() > 0.3), own)
     assert (taller[own] >= rim[own]).all() and taller.max() > line.max()
 

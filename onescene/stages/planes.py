@@ -22,6 +22,7 @@ from onescene.stages.patches import fill_from_patches
 from onescene.stages.sky import continue_sky, is_ceiling
 
 MARGIN_DEG = 1.5  # of wall beyond the photo's rim in a room, so that what is beyond is not seen in the photo's last row
+STEEPEST_RAD = 1.55  # of a line: a photo of the ceiling has no rim that a wall could end at
 LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
@@ -104,7 +105,8 @@ def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
     angle = 2 * np.pi / len(rim)  # of a pixel
     longitude = (np.arange(len(rim)) + 0.5) * angle - np.pi
     across = np.cos((longitude + np.pi / 4) % (np.pi / 2) - np.pi / 4)  # a wall's distance ahead over that of the place
-    return np.arctan((np.tan(rim * angle) / across)[own].max() * across) / angle
+    rise = np.tan(np.minimum(rim * angle, STEEPEST_RAD))
+    return np.arctan((rise / across)[own].max() * across) / angle
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:
