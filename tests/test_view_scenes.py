@@ -12,11 +12,14 @@ from PIL import Image
 from torch.testing import assert_close
 
 from onescene.cli import main
+from onescene.cli.data import BLOCK_PX
 from onescene.data.public.clips import ClipConfig, PosedClip, choose_frames, read_clips, scene_of_clip
 from onescene.data.view_scenes import SceneSet, ViewScene, pack_scenes, read_scene, shows_something
 from onescene.geometry.perspective import intrinsics_from_fov
 from onescene.metrics import psnr
 from onescene.models.loading import load_scaffold
+from onescene.models.seva import SMALL
+from onescene.models.seva.encoders import LinearAutoencoder
 from onescene.pipeline.view_scenes import PairConfig, scene_of_panorama
 from onescene.training.posed import PosedRooms
 
@@ -277,6 +280,14 @@ def test_a_damaged_camera_file_of_dl3dv_is_refused(tmp_path, change, sentence):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=sentence):
         read_clips("dl3dv", tmp_path)
+
+
+def test_pairs_have_sides_that_the_small_network_takes(tmp_path, capsys):
+    assert SMALL.stride * LinearAutoencoder().factor == BLOCK_PX
+    for px in ("0", "48"):
+        assert main(["data", "pairs", "--data", "rooms", "--px", px, "--out", str(tmp_path / "out")]) == 2
+        assert f"it must be a multiple of 32 pixels, got {px}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_pairs_made_otherwise_are_not_mixed(tmp_path, capsys):

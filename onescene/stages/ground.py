@@ -15,6 +15,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from onescene.stages.tour import latitudes
+
 CHART_PX = 512  # side of the chart
 CHART_SIDE = 5.5  # the same [camera heights]
 PIECE = 0.6  # length of a piece of a row [camera heights]
@@ -36,7 +38,7 @@ def smoothstep(t: np.ndarray | float) -> np.ndarray:
 
 def _depression(height: int) -> np.ndarray:
     """How far below the horizon every row looks [rad]."""
-    return ((np.arange(height) + 0.5) / height - 0.5) * np.pi
+    return -latitudes(height)
 
 
 def _pieces(placed: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:

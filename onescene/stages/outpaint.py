@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from onescene.stages.ground import ground_texture, smoothstep
-from onescene.stages.tour import TOURS, Columns, choose_tour, degrees, photo_columns
+from onescene.stages.tour import TOURS, Columns, choose_tour, degrees, latitudes, photo_columns
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 
@@ -156,7 +156,7 @@ def cap(strip: Strip, columns: slice, upper: bool) -> np.ndarray:
     pole = np.median(own[own_score >= np.quantile(own_score, 0.4)], axis=0)
     score = np.minimum(score, np.quantile(score, 0.75))  # a window or a lamp does not outshine the ceiling
     weight = np.exp(score - score.max()) + 0.004
-    latitude = (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi
+    latitude = latitudes(height)[:, None]
     away = (strip.above if upper else strip.below) / degrees(height)
     # around the pole every longitude is the same place
     polar = smoothstep((np.abs(latitude) - np.deg2rad(65)) / np.deg2rad(20))

@@ -20,6 +20,7 @@ import numpy as np
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
 from onescene.stages.sky import continue_sky, is_ceiling
+from onescene.stages.tour import latitudes
 
 MARGIN_DEG = 1.5  # of wall beyond the photo's rim in a room, so that what is beyond is not seen in the photo's last row
 STEEPEST_RAD = 1.55  # of a line: a photo of the ceiling has no rim that a wall could end at
@@ -78,18 +79,19 @@ def straightened(panorama: np.ndarray, strip: Strip, own: np.ndarray) -> np.ndar
     rows, columns = np.indices(panorama.shape[:2], dtype=np.float32)
     horizon = len(panorama) / 2 - 0.5
     margin, most = (angle * degrees(len(panorama)) for angle in (MARGIN_DEG, LINE_DEG))
-    out = panorama
+    source, share = rows, np.zeros_like(rows)
     for rim, outwards in ((strip.top, -1), (strip.bottom, 1)):
         line = horizon + outwards * wall_line(outwards * (rim - horizon) + margin, own)
         line = np.clip(line, rim - most, rim + most)
         plane_comes = outwards * (rim - line) > 0
         mirror = np.where(plane_comes, rim + outwards * (RIM_PX + 1), rim)  # there the plane has come in
         beyond = (rows - line) * np.sign(mirror - line)
-        share = np.clip(beyond / RIM_PX, 0, 1) * (beyond <= np.abs(mirror - line))
-        source = (2 * mirror - rows).astype(np.float32)
-        mirrored = cv2.remap(panorama, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        out = out + (mirrored - out) * share[..., None]
-    return out
+        between = (beyond > 0) & (beyond <= np.abs(mirror - line))
+        source = np.where(between, 2 * mirror - rows, source)
+        share = np.where(between, np.minimum(beyond / RIM_PX, 1), share)
+    places = columns, source.astype(np.float32)
+    mirrored = cv2.remap(panorama, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return panorama + (mirrored - panorama) * share[..., None]
 
 
 def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:
     """The upper rim's colours spread over the zenith, none before the others: where patches begin."""
-    latitude = (0.5 - (np.arange(len(strip.above)) + 0.5) / len(strip.above))[:, None] * np.pi
+    latitude = latitudes(len(strip.above))[:, None]
     sigma = np.deg2rad(2 + 0.5 * strip.above / degrees(len(strip.above))) / np.maximum(np.cos(latitude), 1e-3)
     rim = rim_colours(strip, True)
     return spread(rim, np.ones(len(rim)), sigma)

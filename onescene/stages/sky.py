@@ -15,8 +15,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from onescene.stages.scaffold import ScaffoldConfig
+from onescene.stages.tour import latitudes
+
 MOST_SKY = 0.25  # mean probability of sky above the photo's rim, below which there is a ceiling
-IS_SKY = 0.7  # a probability from here on is sky
+IS_SKY = ScaffoldConfig.sky_threshold  # a probability from here on is sky
 LOWEST_DEG = 3.0  # haze and tree tops are lower
 LEAST_DEG = 5.0  # of sky in a column that is used
 FEWEST_PX = 50  # of sky in all, on the map of the probability
@@ -32,8 +35,7 @@ def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
         sky: In [0, 1], of a panorama [height, width].
         rim: The first row of the photo in every column, of a panorama of that size [width].
     """
-    height = len(sky)
-    weight = np.cos(_elevation(height)) * (np.arange(height)[:, None] < rim)
+    weight = np.cos(latitudes(len(sky)))[:, None] * (np.arange(len(sky))[:, None] < rim)
     return float((sky * weight).sum() / max(weight.sum(), 1e-9))
 
 
@@ -63,7 +65,7 @@ def continue_sky(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.
     slope = sky_slope(panorama, mask, sky)
     if slope is None:
         return panorama
-    sine = np.sin(_elevation(len(panorama)))
+    sine = np.sin(latitudes(len(panorama)))[:, None]
     rim = sine[np.flatnonzero(mask.any(axis=1))[0]]
     factor = np.exp(TRUST * slope * np.maximum(sine - rim, 0))
     return np.clip(panorama * np.clip(factor, LEAST, MOST)[:, None], 0, 1).astype(np.float32)
@@ -78,7 +80,7 @@ def sky_slope(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.nda
     rows, columns = sky.shape
     small = cv2.resize(panorama, (columns, rows), interpolation=cv2.INTER_AREA)
     known = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA) > 0.99
-    elevation = _elevation(rows)
+    elevation = latitudes(rows)[:, None]
     used = known & (sky > IS_SKY) & (elevation > np.deg2rad(LOWEST_DEG))
     used &= used.sum(axis=0) >= max(2, LEAST_DEG * rows / 180)
     if used.sum() < FEWEST_PX:
@@ -93,8 +95,3 @@ def _about_mean(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     weight = used[..., None]
     mean = (values * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
     return (values - mean) * weight
-
-
-def _elevation(height: int) -> np.ndarray:
-    """Of every row's centre [height, 1, rad]."""
-    return (0.5 - (np.arange(height) + 0.5) / height)[:, None] * np.pi

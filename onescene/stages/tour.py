@@ -21,6 +21,11 @@ def degrees(height: int) -> float:
     return height / 180
 
 
+def latitudes(height: int) -> np.ndarray:
+    """Of every row's centre, upwards from the horizon [height, rad]."""
+    return (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+
+
 @dataclass(frozen=True)
 class Columns:
     """The photo's columns on the panorama: the ones with at least half of its tallest column.
