@@ -141,6 +141,8 @@ def test_names_of_runs(project):
         (["params/ok.yaml", "--notebook", "no.ipynb"], "notebook not found"),
         (["params/ok.yaml", "--notebook", "00", "--workers", "0"], "--workers must be >= 1, got 0"),
         (["params/ok.yaml", "--notebook", "00", "--scheduler", "tcp://127.0.0.1:9"], "no dask scheduler answers"),
+        (["params/ok.yaml", "--notebook", "00", "--scheduler", "nowhere:x"], "must be an address such as tcp://HOST"),
+        (["params/ok.yaml", "--notebook", "00", "--scheduler", ""], "must be an address such as tcp://HOST"),
         (["params"], "no params file in params is named after a notebook"),
         ([], "Missing argument"),
     ],

@@ -38,7 +38,7 @@ def batch(
     jobs = plan_jobs(params, notebook, out)
     started = time.perf_counter()
     failed = []
-    results = run_on_cluster(jobs, scheduler, fresh) if scheduler else run_on_threads(jobs, workers, fresh)
+    results = run_on_cluster(jobs, scheduler, fresh) if scheduler is not None else run_on_threads(jobs, workers, fresh)
     try:
         for done, result in enumerate(results, start=1):
             left = (time.perf_counter() - started) / done * (len(jobs) - done)

@@ -65,15 +65,21 @@ def run_on_cluster(jobs: Sequence[BatchJob], scheduler: str, fresh: bool = False
     worker dies is given to another.
 
     Raises:
-        ValueError: dask.distributed is not installed.
+        ValueError: dask.distributed is not installed, or the address is none.
         ConnectionError: no scheduler answers at the address, or it has no workers.
     """
     try:
         from distributed import Client, as_completed
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise ValueError("--scheduler needs dask.distributed: pip install 'onescene[cluster]'") from error
+    address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
     try:
-        client = Client(scheduler, timeout="5s", set_as_default=False)
+        get_address_host_port(address, strict=True)  # a client that is given none complains for ten seconds more
+    except ValueError as error:
+        raise ValueError(f"--scheduler must be an address such as tcp://HOST:PORT, got {scheduler!r}") from error
+    try:
+        client = Client(address, timeout="5s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"--scheduler: no dask scheduler answers at {scheduler}") from error
     with client:
