@@ -148,12 +148,20 @@ def test_errors_name_the_argument() -> None:
     for every in (0, 1.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="every must be"):
             pose_errors(poses, poses, every=every)
-    with pytest.raises(ValueError, match="estimated must be finite"):
+    with pytest.raises(ValueError, match=r"estimated\[0\] must have a finite matrix"):
         pose_errors(poses * float("nan"), poses)
-    with pytest.raises(ValueError, match="frame 2 is none"):
+    with pytest.raises(ValueError, match=r"true\[2\] must be a rotation and a shift, but R R"):
         broken = poses.clone()
         broken[2, :3, :3] *= 1.1
         pose_errors(poses, broken)
+    with pytest.raises(ValueError, match=r"true\[1\] must be .* a mirror image"):
+        mirrored = poses.clone()
+        mirrored[1, :3, 0] *= -1
+        worldscore_camera_errors(poses, mirrored)
+    with pytest.raises(ValueError, match=r"estimated\[3\] must have the last row"):
+        projective = poses.clone()
+        projective[3, 3, 0] = 0.5
+        pose_errors(projective, poses)
     with pytest.raises(ValueError, match="try 'first_scale'"):
         pose_errors(line, line, "similarity")
     with pytest.raises(ValueError, match="estimated must move"):

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onescene.geometry.checks import check_poses
+
 POSE_ALIGNS = ("none", "first", "first_scale", "furthest_scale", "similarity")
-_ORTHONORMAL_TOLERANCE = 1e-3  # float32 poses after a long chain of products
 _COLLINEAR = 1e-6  # second over first singular value of the camera centres
 _WORLDSCORE_CAPS = (15.0, 0.5)  # [degrees], [units of the estimate], camera_error_metrics of WorldScore
 
@@ -30,15 +31,8 @@ class Similarity(NamedTuple):
 def _check_poses(poses: Tensor, name: str) -> Tensor:
     if poses.ndim != 3 or tuple(poses.shape[1:]) != (4, 4) or len(poses) < 1:
         raise ValueError(f"{name} must have shape [N, 4, 4] with N >= 1, got {tuple(poses.shape)}")
-    if not torch.isfinite(poses).all():
-        raise ValueError(f"{name} must be finite, got nan or inf")
     poses = poses.detach().double()
-    rotation = poses[:, :3, :3]
-    eye = torch.eye(3, dtype=poses.dtype, device=poses.device)
-    off = (rotation.transpose(1, 2) @ rotation - eye).abs().amax(dim=(1, 2))
-    bad = (off > _ORTHONORMAL_TOLERANCE) | (torch.linalg.det(rotation) < 0)
-    if bad.any():
-        raise ValueError(f"{name} must hold rotations in [:, :3, :3], frame {int(bad.nonzero()[0])} is none")
+    check_poses(poses, lambda frame: f"{name}[{frame}]")
     return poses
 
 
