@@ -19,6 +19,7 @@ from onescene.cli import main
 from onescene.data.panoramas import pictures
 from onescene.data.view_scenes import ViewScene, pack_scenes
 from onescene.geometry.plucker import plucker_maps
+from onescene.metrics import image_metrics
 from onescene.models import arithmetic
 from onescene.models.seva.bundle import load_bundle, read_manifest
 from onescene.models.seva.denoiser import denoise
@@ -243,6 +244,11 @@ def test_one_step_begins_at_the_renders_and_is_what_the_sampler_makes(method):
     assert_close(error(whole), off + 0.5 * (made - drawn.true).square().mean())
     squared = one_step_errors(models.denoiser, [chunk], drawn.true[None], models, 1.0, None, [generator()], "squared")
     assert_close(squared[0], (made - drawn.true).square().mean() / EVEN, atol=1e-3, rtol=0)
+    alike = one_step_errors(
+        models.denoiser, [chunk], drawn.true[None], models, 1.0, None, [generator()], ssim_weight=0.5
+    )
+    unlike = 1 - image_metrics(made, drawn.true)["ssim_gauss11"]
+    assert_close(alike[0], off + 0.5 * unlike, atol=1e-3, rtol=0)
     part = PartDistance(lambda a, b: torch.full((len(a),), a.shape[-1] * (a != b).any()), 1.0, 8)
     assert float(error(part) - off) == pytest.approx(8, abs=1e-3)
     torch.nn.init.zeros_(models.denoiser.out[2].weight)

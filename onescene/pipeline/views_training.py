@@ -93,6 +93,7 @@ class ViewParams(BaseModel):
     perceptual: Perceptual
     colour_error: Literal["absolute", "squared"]
     perceptual_weight: limits.NotNegative
+    ssim_weight: limits.NotNegative
     perceptual_px: limits.Count
     seed: limits.Seed
     checkpoint_every: limits.Count = 250  # steps

@@ -48,6 +48,7 @@ class ViewTrainConfig:
     perceptual: Perceptual = "auto"  # distance in the loss of that one step
     colour_error: ColourError = "absolute"  # of that one step
     perceptual_weight: float = 0.2  # beside that error
+    ssim_weight: float = 0.0  # of 1 - SSIM beside it
     perceptual_px: int = 128  # side of the part of a picture, drawn at random, that the distance looks at [pixels]
     seed: int = 0
     draw: ChunkDraw = field(default_factory=ChunkDraw)
@@ -191,7 +192,7 @@ def _add_gradients(
         with arithmetic(device, config.precision):
             if config.start_sigma:
                 true = torch.stack([sample.true for sample, _ in some]).to(device)
-                wanted = perceptual, [g for _, g in some], config.colour_error
+                wanted = perceptual, [g for _, g in some], config.colour_error, config.ssim_weight
                 errors = one_step_errors(forward, chunks, true, models, config.start_sigma, *wanted)
             else:
                 errors, _ = chunk_errors(forward, chunks, [g for _, g in some], models.denoiser.config.lora_rank > 0)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from onescene.metrics.image import ssim_map
 from onescene.models.seva.bundle import ViewModels
 from onescene.models.seva.conditioning import Conditions
 from onescene.models.seva_schedule import TABLE_SIZE, level_below, sigma_table
@@ -110,6 +111,7 @@ def one_step_errors(
     perceptual: PartDistance | None,
     generators: list[torch.Generator],
     colour_error: ColourError = "absolute",
+    ssim_weight: float = 0.0,
 ) -> Float[Tensor, " b"]:
     """How far each chunk's targets, made in one step from the renders, are from the true pictures.
 
@@ -122,6 +124,8 @@ def one_step_errors(
         perceptual: Added to the mean error of the colours, if given.
         generators: One per chunk, for the parts that it looks at.
         colour_error: Which error of the colours.
+        ssim_weight: Of what is missing to a structural similarity of 1, beside that error (as 3D Gaussian Splatting
+            has it, Kerbl et al., SIGGRAPH 2023, Eq. 7).
     """
     conditions, index = [c for c, _ in chunks], level_below(sigma)
     begun = [noised(c, c.rendered, index, torch.zeros_like(c.rendered)) for c in conditions]
@@ -130,6 +134,8 @@ def one_step_errors(
     with torch.autocast(latents.device.type, enabled=False):  # half precision has fewer shades than a picture
         made = models.autoencoder.decode(latents).unflatten(0, true.shape[:2])
         errors = colour_errors(made, true, colour_error).mean((2, 3, 4))
+        if ssim_weight:
+            errors = errors + ssim_weight * (1 - ssim_map(made, true)).mean((2, 3, 4))
     return (errors if perceptual is None else errors + perceptual(made, true, generators)).mean(1)
 
 
