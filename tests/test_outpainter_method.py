@@ -18,6 +18,7 @@ from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.network import pad_sphere
 from onescene.models.outpainter.weights import SmallOptions, outpainter_bytes, shipped_outpainter_path
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
+from onescene.stages.outpaint import Strip
 from onescene.stages.outpaint_learned import (
     FLAT,
     _enlarged,
@@ -29,7 +30,7 @@ from onescene.stages.outpaint_learned import (
 )
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.stages.panorama_methods import METHODS
-from onescene.stages.sky import is_ceiling
+from onescene.stages.sky import is_ceiling, sky_at_rim
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,7 +136,10 @@ def test_the_scaffold_tells_a_ceiling_from_the_sky(logit, ceiling):
     with torch.no_grad():
         network.head.bias[1] = logit
     draft = torch.rand(64, 128, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    assert is_ceiling(sky_by(network)(draft), np.full(128, 20.0), 64) is ceiling
+    flat, none = np.zeros(128), np.zeros((64, 128))
+    strip = Strip(draft, flat + 20, flat + 44, none, none)
+    sky = sky_by(network)(draft)
+    assert is_ceiling(sky, strip, sky_at_rim(sky, strip)) is ceiling
 
 
 def test_the_method_runs_in_the_stage(tmp_path):

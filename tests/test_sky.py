@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from onescene.stages import sky as stage
-from onescene.stages.sky import IS_SKY, LEAST, MOST, TRUST, continue_sky, is_ceiling, share_of_sky, sky_slope
+from onescene.stages.outpaint import Strip
+from onescene.stages.sky import (
+    IS_SKY,
+    LEAST,
+    MOST,
+    TRUST,
+    continue_sky,
+    is_ceiling,
+    share_of_sky,
+    sky_at_rim,
+    sky_slope,
+)
 
 HW = (128, 256)
 SINE = np.sin((0.5 - (np.arange(HW[0]) + 0.5) / HW[0]) * np.pi)[:, None]
@@ -33,11 +44,30 @@ def test_the_share_of_sky_is_one_of_solid_angle():
     assert share_of_sky(sky, np.zeros(128)) == 0
 
 
-def test_the_rim_may_be_of_another_size_than_the_sky():
-    sky = np.zeros((32, 64))
-    sky[:8, :48] = 1.0
-    assert not is_ceiling(sky, np.full(512, 96.0), 256)
-    assert is_ceiling(sky * 0.4, np.full(512, 96.0), 256)
+def strip_of(top: float) -> Strip:
+    """A photo's rows all around, the first of them at ``top`` of 256 rows."""
+    rows, flat = np.arange(256)[:, None], np.zeros(512)
+    above, below = np.maximum(top - rows, 0) + flat, np.maximum(rows - 160, 0) + flat
+    return Strip(np.zeros((256, 512, 3), np.float32), flat + top, flat + 160, above, below)
+
+
+def test_the_rim_is_looked_at_below_it():
+    sky = np.zeros((64, 128))
+    sky[:23, 32:64] = 1.0
+    sky[:20, 64:] = 1.0
+    at_rim = sky_at_rim(sky, strip_of(80.0))  # 20 rows of the sky's
+    assert at_rim.shape == (512,)
+    assert (at_rim[136:248] > 0.99).all(), "the sky reaches below the rim"
+    assert (at_rim[:120] == 0).all() and (at_rim[264:] < 0.4).all(), "what is above the rim is made up"
+
+
+@pytest.mark.parametrize(
+    ("above", "at_rim", "ceiling"),
+    [(1.0, 0.9, False), (1.0, 0.05, True), (0.2, 0.9, True), (0.3, 0.2, False), (0.0, 0.0, True)],
+)
+def test_a_sky_is_seen_at_the_rim_and_goes_on(above, at_rim, ceiling):
+    sky = np.full((32, 64), above)
+    assert is_ceiling(sky, strip_of(96.0), np.full(200, at_rim)) is ceiling
 
 
 @pytest.mark.parametrize("slope", [(-0.8, -0.6, -0.2), (0.2, 0.2, 0.2)], ids=["clear", "overcast"])

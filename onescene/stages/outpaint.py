@@ -144,13 +144,14 @@ def spread(rim: np.ndarray, weight: np.ndarray, sigma: np.ndarray) -> np.ndarray
     return rings[below, column] * (1 - share) + rings[below + 1, column] * share
 
 
-def cap(strip: Strip, columns: slice, upper: bool) -> np.ndarray:
+def cap(strip: Strip, columns: slice | np.ndarray, upper: bool, rim: np.ndarray | None = None) -> np.ndarray:
     """Spreads the colours of the strip's upper or lower rim over the sphere, wider the farther from it.
 
-    The pole has one colour, the median over the photo's own ``columns``.
+    The pole has one colour, the median over the photo's own ``columns``. ``rim`` are other colours than
+    :func:`rim_colours`.
     """
     height = strip.image.shape[0]
-    rim = rim_colours(strip, upper)
+    rim = rim_colours(strip, upper) if rim is None else rim
     score = SKY_CONTRAST * (rim @ LUMA) if upper else -GROUND_CONTRAST * np.ptp(rim, axis=1)
     own, own_score = rim[columns], score[columns]
     pole = np.median(own[own_score >= np.quantile(own_score, 0.4)], axis=0)

@@ -7,7 +7,7 @@ shows of it is the known part, and all within is filled with its patches (``patc
     strip, draft -> chart (gnomonic, seen from above) -> patches -> panorama
 
 What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on. In a room both planes begin
-in straight lines.
+in straight lines; where the photo's upper rim shows the sky there is no ceiling (``walls.py``, ``sky.py``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ import numpy as np
 
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
 from onescene.stages.patches import fill_from_patches
-from onescene.stages.sky import continue_sky, is_ceiling
+from onescene.stages.sky import continue_sky, is_ceiling, sky_at_rim
 from onescene.stages.tour import latitudes
+from onescene.stages.walls import RIM_PX, below_sky, straightened
 
-MARGIN_DEG = 1.5  # of wall beyond the photo's rim in a room, so that what is beyond is not seen in the photo's last row
-STEEPEST_RAD = 1.55  # of a line: a photo of the ceiling has no rim that a wall could end at
-LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
@@ -32,7 +30,6 @@ UNLIKE = 1.5  # times the median distance of the ring's colours from the start's
 LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
 TINTED = 0.3  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
 LARGEST_PX = 448  # side of the chart: 1.5 s
-RIM_PX = 2.0  # over which what was found comes in at the photo's rim [pixels of the panorama]
 
 
 def outpaint_planes(
@@ -53,62 +50,16 @@ def outpaint_planes(
     draft, strip = draft_and_strip(placed, mask, rng)
     ground = continue_plane(draft, strip.image, strip.bottom, False, rng)
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
-    sky = sky_of(draft)
-    if is_ceiling(sky, strip.top, len(draft)):
+    sky, own = sky_of(draft), mask.any(axis=0)
+    at_rim = sky_at_rim(sky, strip)
+    if is_ceiling(sky, strip, at_rim[own]):
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
-        out = straightened(out, strip, mask.any(axis=0))
+        out = straightened(out, strip, own)
     else:
-        out = continue_sky(out, mask, sky)
+        out = continue_sky(below_sky(out, strip, own, at_rim), mask, sky)
     return np.clip(out, 0, 1)
-
-
-def straightened(panorama: np.ndarray, strip: Strip, own: np.ndarray) -> np.ndarray:
-    """A room's panorama whose walls end in straight lines above and below, as four walls around the viewer do.
-
-    The rim of a level photo is such a line, on a wall that faces it; its copies' rims are arcs that meet in cusps.
-    Between line and rim everything is mirrored at the rim: walls go on where the line is farther from the horizon,
-    ceiling or floor come nearer where it is not.
-
-    Args:
-        panorama: RGB [height, width, 3], float32.
-        strip: The photo's rows all around.
-        own: Whether a column shows the photo itself [width]; all of it lies between the lines.
-    """
-    rows, columns = np.indices(panorama.shape[:2], dtype=np.float32)
-    horizon = len(panorama) / 2 - 0.5
-    margin, most = (angle * degrees(len(panorama)) for angle in (MARGIN_DEG, LINE_DEG))
-    source, share = rows, np.zeros_like(rows)
-    for rim, outwards in ((strip.top, -1), (strip.bottom, 1)):
-        line = horizon + outwards * wall_line(outwards * (rim - horizon) + margin, own)
-        line = np.clip(line, rim - most, rim + most)
-        plane_comes = outwards * (rim - line) > 0
-        mirror = np.where(plane_comes, rim + outwards * (RIM_PX + 1), rim)  # there the plane has come in
-        beyond = (rows - line) * np.sign(mirror - line)
-        between = (beyond > 0) & (beyond <= np.abs(mirror - line))
-        source = np.where(between, 2 * mirror - rows, source)
-        share = np.where(between, np.minimum(beyond / RIM_PX, 1), share)
-    places = columns, source.astype(np.float32)
-    mirrored = cv2.remap(panorama, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return panorama + (mirrored - panorama) * share[..., None]
-
-
-def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Where four walls at right angles end, the first one ahead, as near to the horizon as holds the photo's rim.
-
-    Args:
-        rim: Of the photo in every column, from the horizon [width, pixels].
-        own: Whether a column shows the photo itself [width].
-
-    Returns:
-        Likewise: straight lines of a room [width].
-    """
-    angle = 2 * np.pi / len(rim)  # of a pixel
-    longitude = (np.arange(len(rim)) + 0.5) * angle - np.pi
-    across = np.cos((longitude + np.pi / 4) % (np.pi / 2) - np.pi / 4)  # a wall's distance ahead over that of the place
-    rise = np.tan(np.minimum(rim * angle, STEEPEST_RAD))
-    return np.arctan((rise / across)[own].max() * across) / angle
 
 
 def _ceiling_colours(strip: Strip) -> np.ndarray:

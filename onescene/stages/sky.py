@@ -15,10 +15,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from onescene.stages.outpaint import Strip, degrees
 from onescene.stages.scaffold import ScaffoldConfig
 from onescene.stages.tour import latitudes
 
 MOST_SKY = 0.25  # mean probability of sky above the photo's rim, below which there is a ceiling
+LEAST_AT_RIM = 0.1  # likewise along the rim: a network takes what is smooth for sky, and all above is
+BAND_DEG = 3.0  # of the photo below its rim that is looked at for that
 IS_SKY = ScaffoldConfig.sky_threshold  # a probability from here on is sky
 LOWEST_DEG = 3.0  # haze and tree tops are lower
 LEAST_DEG = 5.0  # of sky in a column that is used
@@ -26,6 +29,19 @@ FEWEST_PX = 50  # of sky in all, on the map of the probability
 BLACK = 0.02  # added to a colour before its logarithm
 TRUST = 0.5  # share of the slope that goes on
 LEAST, MOST = 0.6, 1.2  # times the rim's colour, at the zenith
+
+
+def sky_at_rim(sky: np.ndarray, strip: Strip) -> np.ndarray:
+    """Mean of a sky probability in a band just below the photo's upper rim, in every column [width].
+
+    Args:
+        sky: In [0, 1], of a panorama of any size.
+        strip: The photo's rows all around.
+    """
+    height, width = strip.image.shape[:2]
+    large = cv2.resize(sky.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    band = strip.top + np.arange(1, max(2, round(BAND_DEG * degrees(height))))[:, None]
+    return large[np.clip(band, 0, height - 1).astype(int), np.arange(width)].mean(axis=0)
 
 
 def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
@@ -39,16 +55,17 @@ def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
     return float((sky * weight).sum() / max(weight.sum(), 1e-9))
 
 
-def is_ceiling(sky: np.ndarray, rim: np.ndarray, height: int) -> bool:
-    """Whether there is a ceiling above a photo and no sky.
+def is_ceiling(sky: np.ndarray, strip: Strip, at_rim: np.ndarray) -> bool:
+    """Whether there is a ceiling above a photo and no sky: none is seen at its rim, or hardly any is made up of it.
 
     Args:
         sky: Probability on a panorama of any size.
-        rim: The first row of the photo in every column, of a panorama of ``height`` rows.
-        height: Its rows.
+        strip: The photo's rows all around.
+        at_rim: :func:`sky_at_rim` of the photo's own columns.
     """
-    every = np.linspace(0, len(rim) - 1, sky.shape[1]).round().astype(int)
-    return share_of_sky(sky, rim[every] / height * len(sky)) < MOST_SKY
+    every = np.linspace(0, len(strip.top) - 1, sky.shape[1]).round().astype(int)
+    above = share_of_sky(sky, strip.top[every] / len(strip.image) * len(sky))
+    return above < MOST_SKY or float(at_rim.mean()) < LEAST_AT_RIM
 
 
 def continue_sky(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.ndarray:
