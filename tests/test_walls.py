@@ -111,6 +111,16 @@ def test_a_dark_column_that_is_taken_for_sky_is_none():
     np.testing.assert_allclose(made[20, 40:56], np.broadcast_to(BLUE, (16, 3)), atol=0.08)
 
 
+def test_what_is_burnt_out_is_sky():
+    """Overexposed, the scaffold's network may not know it: its colour is behind the houses all the same."""
+    given, strip = street()
+    image = np.where(~HOUSE[:, None] & (np.arange(HW[0]) < 64)[:, None, None], 1.0, strip.image)
+    strip = Strip(image.astype(np.float32), strip.top, strip.bottom, strip.above, strip.below)
+    made = below_sky(given, strip, OWN, np.where(HOUSE, 0.1, 0.3))
+    inner = np.abs((np.arange(HW[1]) % 32) - 15.5) < 12
+    assert made[20, inner].min() > 0.9
+
+
 @pytest.mark.parametrize("sky", [0.0, 1.0])
 def test_a_rim_that_says_one_thing_all_around_is_finite(sky):
     given, strip = street()

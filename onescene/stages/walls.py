@@ -33,6 +33,7 @@ ROOF_BLUR = 0.03  # standard deviation over the distance from the rim, of what i
 BEHIND_DEG = 30.0  # standard deviation of longitude over which the sky is taken that is behind a wall
 SKY, NO_SKY = (0.5, 0.9), (0.45, 0.7)  # probabilities at the rim between which sky colours count, and things end softly
 FAINT = 0.02  # weight of a bright column without any sky
+BURNT = (0.8, 0.95)  # colours of a column, between which it is white as no wall is
 DARKER = (0.15, 0.3)  # brightness less than the sky's around, between which a column is no sky
 CONTRAST = (0.06, 0.18)  # of a thing with the sky behind it, summed over the channels: what differs less fades into it
 NEAR_DEG = 0.5  # over which that contrast is averaged
@@ -114,9 +115,9 @@ def below_sky(panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarr
 def _sky_behind(rim: np.ndarray, sky: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rim's colours, where there is no sky those of the sky around [width, 3]; and the probability that there is.
 
-    A column far darker than the sky around is none.
+    What is burnt out is sky, and a column far darker than the sky around is none.
     """
-    luma = rim @ LUMA
+    luma, sky = rim @ LUMA, np.maximum(sky, _rise(rim.min(axis=1), BURNT))
     bright = FAINT * np.exp(SKY_CONTRAST * (luma - luma.max()))  # where there is next to no sky
 
     def around(share: np.ndarray) -> np.ndarray:
