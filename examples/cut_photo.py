@@ -1,4 +1,4 @@
-"""Cuts ``interior-photo.jpg`` out of ``interior.png``: an ordinary photo whose true panorama is known.
+"""Cuts ``interior-photo.jpg`` out of ``interior.png``, ``forest-photo.jpg`` likewise: photos of a known panorama.
 
 python examples/cut_photo.py
 """
@@ -19,7 +19,7 @@ from onescene.types import Cameras
 HERE = Path(__file__).resolve().parent
 HW = (768, 1024)  # height and width of the photo [pixels]
 FOV_DEG = 80.0  # across its width
-YAW_DEG = -25.0  # where it looks: the desk, the armchair and the window, level
+YAWS_DEG = {"interior": -25.0, "forest": 0.0}  # where it looks, level: desk, armchair and window; a path and its fence
 # As a camera would note it in EXIF, by the diagonal and in whole millimetres: 21 mm, which says 79 degrees.
 FOCAL_35MM = round(math.hypot(24, 36) / 2 / (math.hypot(*HW) / HW[1] * math.tan(math.radians(FOV_DEG / 2))))
 QUALITY = 93  # of the JPEG
@@ -38,6 +38,7 @@ def cut_photo(panorama: Image.Image, yaw_deg: float, fov_deg: float = FOV_DEG, h
 if __name__ == "__main__":
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = FOCAL_35MM  # FocalLengthIn35mmFilm
-    with Image.open(HERE / "interior.png") as whole:
-        photo = cut_photo(whole, YAW_DEG)
-    photo.save(HERE / "interior-photo.jpg", quality=QUALITY, subsampling=0, exif=exif)
+    for name, yaw_deg in YAWS_DEG.items():
+        with Image.open(HERE / f"{name}.png") as whole:
+            photo = cut_photo(whole, yaw_deg)
+        photo.save(HERE / f"{name}-photo.jpg", quality=QUALITY, subsampling=0, exif=exif)

@@ -130,6 +130,16 @@ def test_what_ships_shows_a_room_from_the_photo_of_a_room():
     assert (small[:, 100:140] - draft[:, 100:140]).abs().mean() < 1e-3  # beside the photo nothing changes
 
 
+def test_what_ships_shows_a_sky_from_the_photo_of_a_garden():
+    """Above the photo's trees is the bright sky between them, where the baseline has the smoke of their crowns."""
+    photo = load_photo(ROOT / "examples" / "forest-photo.jpg").rgb
+    config = PanoramaConfig(height_px=256, fov_deg=80)
+    small, draft = (run(photo, replace(config, method=m)).panorama for m in ("small", "baseline"))
+    above = slice(70, 80)  # 34 to 41 degrees above the horizon
+    assert small[:, above].min() > 0.9 and draft[:, above].min() < 0.8
+    assert small[:, above].std(dim=-1).max() < 0.5 * draft[:, above].std(dim=-1).max()
+
+
 @pytest.mark.parametrize(("logit", "ceiling"), [(-9.0, True), (9.0, False)])
 def test_the_scaffold_tells_a_ceiling_from_the_sky(logit, ceiling):
     network = CubeScaffold(CubeScaffoldConfig(face_px=32)).eval()
