@@ -220,10 +220,13 @@ def test_some_of_the_networks_alone(params, tmp_path):
     assert list(view_ablation.views_shown(params)) == ["scaffold render", "holes filled", "concat", "truth"]
 
 
-def test_the_longer_ablation_parses():
-    path = Path(__file__).resolve().parents[1] / "params/small/ablation_views_long.yaml"
+@pytest.mark.parametrize(("name", "loss"), [("long", ("absolute", 0.0)), ("all_three", ("squared", 0.5))])
+def test_the_longer_ablations_parse(name, loss):
+    path = Path(__file__).resolve().parents[1] / f"params/small/ablation_views_{name}.yaml"
     runs, validation = read_view_ablation(path)
-    assert list(runs) == [(0, "concat"), (0, "dual-lora")] and validation == HeldOut(("data/pairs-heldout",))
+    assert list(runs) == [(0, "concat"), (0, "dual-lora"), (1, "concat"), (1, "dual-lora")]
+    assert validation == HeldOut(("data/pairs-heldout",))
+    assert {(run.colour_error, run.ssim_weight) for run in runs.values()} == {loss}
 
 
 @pytest.mark.parametrize("size", ["", "_gpu"])
