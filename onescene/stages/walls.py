@@ -101,14 +101,14 @@ def below_sky(panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarr
     behind = cap(strip, own, True, rim)
     image = variable_blur(strip.image, ROOF_BLUR * strip.above)
     contrast = wrap_blur(np.abs(image - behind).sum(axis=-1).astype(np.float32), NEAR_DEG * unit)
-    differs = _rise(contrast, CONTRAST)
-    stands = np.minimum.accumulate(np.where(strip.above > 0, differs, 1)[::-1], axis=0)[::-1]
-    stands = np.where(strip.above > 0, stands, differs)  # what is mirrored and hovers does not
+    differs, over = _rise(contrast, CONTRAST), strip.above > 0
+    stands = np.minimum.accumulate(np.where(over, differs, 1)[::-1], axis=0)[::-1]
+    stands = np.where(over, stands, differs)  # what is mirrored and hovers does not
     thing = stands * (1 - _rise(sky, NO_SKY))
     fading = (1 - smoothstep(strip.above / (RISE_DEG * unit))) * (1 - (differs - stands))
     ending = np.clip((rows - _line(strip.top, -1, own, len(panorama))) / (ROOF_DEG * unit) + 0.5, 0, 1)
     share = fading + (ending - fading) * thing
-    above = behind + (np.where(strip.above[..., None] > 0, image, panorama) - behind) * share[..., None]
+    above = behind + (np.where(over[..., None], image, panorama) - behind) * share[..., None]
     return np.where((rows < (strip.top + strip.bottom) / 2)[..., None], above, panorama).astype(np.float32)
 
 
