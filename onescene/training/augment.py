@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from onescene.geometry.stretch import Stretch
 from onescene.types import Cameras
 
 NOISE = 0.03  # largest standard deviation of the noise that a network's input gets
 SOFTEST = 0.35  # least share of the resolution that a softened picture keeps
 SHARPEST = 1.0  # largest share of its detail that a sharpened picture has once more
+WIDEST = 1.6  # a stretched world is at most so many times as wide or as narrow, along x and along z
 
 
 def draw_number(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
@@ -58,6 +60,12 @@ def draw_turn(width: int, generator: torch.Generator) -> Turn:
     """A random yaw, mirrored every other time."""
     columns = int(torch.randint(width, (1,), generator=generator))
     return Turn(columns, width, bool(torch.rand(1, generator=generator) < 0.5))
+
+
+def draw_stretch(generator: torch.Generator) -> Stretch | None:
+    """Another width and depth of the world, every other time none: the same heights in rooms of another plan."""
+    kind, x, z = torch.rand(3, generator=generator).tolist()
+    return None if kind < 0.5 else Stretch((WIDEST ** (2 * x - 1), 1.0, WIDEST ** (2 * z - 1)))
 
 
 @dataclass(frozen=True)

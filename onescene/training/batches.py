@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from onescene.data.panoramas import PackedViews, pictures
-from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_turn
+from onescene.training.augment import add_noise, draw_colours, draw_focus, draw_stretch, draw_turn
 from onescene.training.decals import hang_decals
 from onescene.training.skies import paint_sky
 from onescene.types import Cameras
@@ -98,13 +98,16 @@ def _views(packed: PackedViews, count: int, generator: torch.Generator) -> tuple
 def draw_sample(data: PanoramaSet, index: int, generator: torch.Generator, views: int = 0) -> Sample:
     """One panorama turned, mirrored and coloured at random, with up to ``views`` of its displaced views.
 
-    Where there are none, pictures and screens are hung on its walls and its sky is painted anew: the views would not
-    show that.
+    Where there are none, pictures and screens are hung on its walls, its sky is painted anew and its world is stretched
+    along its own axes: the views would not show that.
     """
     rgb, log_distance, sky = (x[0] for x in load_batch(data, [index]))
     packed = data.views(index) if views and isinstance(data, PosedSet) else None
     if packed is None:
         rgb = paint_sky(hang_decals(rgb, log_distance, sky, generator), sky, generator)
+        if (stretch := draw_stretch(generator)) is not None:
+            rgb, log_distance = stretch.panorama(rgb), stretch.log_distance(log_distance, "nearest")
+            sky = stretch.panorama(sky[None].to(rgb), "nearest")[0] > 0.5
     turn, colours = draw_turn(rgb.shape[-1], generator), draw_colours(rgb, generator)
     rgb = turn.panorama(colours(rgb))
     truth = {"log_distance": turn.panorama(log_distance), "sky": turn.panorama(sky)}
