@@ -112,6 +112,28 @@ def test_files_of_a_longer_run_go_and_the_users_own_stay(step, out, tmp_path):
     assert (out / "01_letters" / "002.txt").read_text() == "mine now"
 
 
+def test_what_someone_changed_is_kept_before_it_is_made_again(step, out, caplog):
+    (out / "01_letters").mkdir(parents=True)
+    (out / "01_letters" / "000.txt").write_text("there before any run")
+    (out / "01_letters" / "002.txt").write_text("C")  # what the run writes, too
+    run_step(step, out)
+    kept = out / STATE / "replaced" / "01_letters"
+    assert names(kept) == ["000.txt"] and (kept / "000.txt").read_text() == "there before any run"
+    for text in ("painted", "painted twice"):
+        (out / "01_letters" / "000.txt").write_text(text)
+        caplog.clear()
+        run_step(step, out)
+        assert "01_letters/000.txt is not as a run wrote it" in caplog.text
+    assert {p.name: p.read_text() for p in kept.iterdir()} == {
+        "000.txt": "there before any run",
+        "000-1.txt": "painted",
+        "000-2.txt": "painted twice",
+    }
+    caplog.clear()
+    run_step(changed(step, parameters={"other": 1}), out)
+    assert not caplog.text and len(names(kept)) == 3
+
+
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +154,8 @@ def test_a_failure_in_the_middle_leaves_the_old_result(step, out, tmp_path, erro
     assert is_up_to_date(step, out)
 
 
-def test_stopped_between_two_renames_counts_as_nothing(step, out, tmp_path, monkeypatch):
+@pytest.mark.parametrize("then", ["xyz", "uv"])  # what was being made, and another thing: none of it is anybody's
+def test_stopped_between_two_renames_counts_as_nothing(then, step, out, tmp_path, monkeypatch):
     run_step(step, out)
     (tmp_path / "in.txt").write_text("xyz")
     renames = []
@@ -151,8 +174,10 @@ def test_stopped_between_two_renames_counts_as_nothing(step, out, tmp_path, monk
     for text in ("abc", "xyz"):
         (tmp_path / "in.txt").write_text(text)
         assert not is_up_to_date(step, out)
+    (tmp_path / "in.txt").write_text(then)
     run_step(step, out)
-    assert [(out / "01_letters" / f"00{k}.txt").read_text() for k in range(3)] == ["X", "Y", "Z"]
+    assert [p.read_text() for p in sorted((out / "01_letters").iterdir())] == list(then.upper())
+    assert not (out / STATE / "replaced").exists()
 
 
 def test_a_full_disk_is_one_sentence(step, out):

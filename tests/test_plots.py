@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from onescene.data.rooms import render_panorama, sample_room
+from onescene.geometry.cubemap import face_cameras
+from onescene.plots.plan import plan_view_figure
 from onescene.plots.points import points_figure
+from onescene.plots.trajectories import trajectories_figure
 from onescene.stages.scaffold import ScaffoldConfig, lift_panorama
-from onescene.types import Gaussians
+from onescene.types import Cameras, Gaussians
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +41,18 @@ def test_points_of_nothing_are_refused(lifted):
     with pytest.raises(ValueError, match="max_points must be >= 1, got 0"):
         points_figure(lifted, max_points=0)
     with pytest.raises(ValueError, match="at least one, got none"):
-        points_figure(Gaussians(**{name: getattr(lifted, name)[:0] for name in lifted.__dataclass_fields__}))
+        points_figure(lifted.select(torch.arange(0)))
+
+
+def test_plans_and_paths_of_nothing_are_refused(lifted):
+    faces, distance = face_cameras(32, 95.0), torch.ones(16, 32)
+    none = Cameras(world_from_cam=faces.world_from_cam[:0], K=faces.K[:0], hw=faces.hw)
+    calls = {
+        "trajectories must hold at least one": lambda: trajectories_figure({}),
+        "a camera each, b has none": lambda: trajectories_figure({"a": faces, "b": none}),
+        "gaussians must hold at least one": lambda: plan_view_figure(lifted.select(torch.arange(0)), distance),
+        "cameras must hold at least one": lambda: plan_view_figure(lifted, distance, none),
+    }
+    for words, call in calls.items():
+        with pytest.raises(ValueError, match=words):
+            call()

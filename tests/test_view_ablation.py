@@ -184,7 +184,7 @@ def test_seeds_are_averaged_with_their_spread_in_the_order_of_the_paper():
     ("change", "message"),
     [
         ({"seeds": 2}, "seeds must be a list of whole numbers"),
-        ({"seeds": [1, 1]}, "each seed once"),
+        ({"seeds": [1, 1]}, "each once, such as"),
         ({"seeds": [True]}, "seeds must be a list of whole numbers"),
         ({"validation": None}, "validation must name folders"),
         ({"method": "concat"}, "method is what the ablation varies itself"),

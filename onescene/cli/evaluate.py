@@ -163,6 +163,7 @@ def panorama(
     if pictures is not None and methods is None:
         raise ValueError("--pictures shows what methods make: name some with --methods")
     check_table_file(out)
+    album = judge.Album(pictures)
     truths = judge.read_truths(panoramas, height, split, every)
     if methods is None:
         rows = [{"panorama": name} | judge.measure_panorama(rgb) for name, rgb in truths]
@@ -180,9 +181,7 @@ def panorama(
             if out:
                 atomic_write_text(out, pd.DataFrame(done).to_csv(index=False, float_format="%.5g"))
 
-        album = judge.Album(pictures)
         rows, frechet = judge.evaluate_methods(truths, variants, config, keep, album.add)
-        album.write_sheet()
         mean = pd.DataFrame(rows).groupby("method", sort=False).mean(numeric_only=True)
         mean[judge.FRECHET] = pd.Series(frechet)
         rows += [{"panorama": "mean", "method": k, **r.dropna().to_dict()} for k, r in mean.iterrows()]
@@ -190,6 +189,7 @@ def panorama(
         numbers = {"panoramas": len({row["panorama"] for row in done}), "mean": means}
     if out:
         atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
+    album.write_sheet()
     _show(numbers)
     return 0
 

@@ -16,6 +16,7 @@ from onescene.data.sets import MapSet, RoomSet
 from onescene.io.atomic import atomic_write_text
 from onescene.models.loading import load_into
 from onescene.pipeline.parameters import read_params as read_yaml
+from onescene.pipeline.seeds import check_seeds
 from onescene.pipeline.training import build_network, open_data, run_training
 from onescene.pipeline.training_log import read_log
 from onescene.pipeline.training_params import ScaffoldParams, check_params
@@ -42,11 +43,8 @@ def read_ablation(path: str | Path) -> tuple[list[ScaffoldParams], str]:
         ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
     """
     values, where = read_yaml(path), Path(path).name
-    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
-    whole = isinstance(seeds, list) and all(type(s) is int and 0 <= s < VALIDATION_ROOMS_SEED for s in seeds)
-    if not seeds or not whole or len(set(seeds)) < len(seeds):
-        limit = f"whole numbers from 0 to {VALIDATION_ROOMS_SEED - 1}, each once"
-        raise ValueError(f"{where}: seeds must be a list of {limit}, such as [0, 1], got {seeds!r}")
+    seeds = check_seeds(values.pop("seeds", None), where, VALIDATION_ROOMS_SEED - 1)
+    validation = values.pop("validation", None)
     if not isinstance(validation, str):
         raise ValueError(f'{where}: validation must be a folder of packed panoramas or "rooms", got {validation!r}')
     if varied := [key for key in ("seed", "joint", "fusion") if key in values]:

@@ -106,7 +106,7 @@ def _show_figures() -> None:
 
     shell = get_ipython()
     if shell is not None:
-        select_figure_formats(shell, {"jpeg"}, pil_kwargs={"quality": 80})
+        select_figure_formats(shell, {"jpeg"}, pil_kwargs={"quality": 78})
 
 
 def explore(draw: Callable[..., object], **controls: tuple[float, float, float]) -> object:

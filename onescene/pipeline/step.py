@@ -3,18 +3,21 @@
 A step's key hashes its parameters, its inputs' content, its weights and its code. A step is up to date when the record
 of its last run bears the same key and every file it wrote is there, unchanged. A step writes into a folder apart;
 only when it is through are its files renamed into place and the record written, in this order, so that a run stopped
-at any point leaves either the old result or the new one, and never a mixture that passes for either.
+at any point leaves either the old result or the new one, and never a mixture that passes for either. A file in its way
+that no run wrote as it is now (someone painted on a panorama, say) goes to ``.onescene/replaced/`` first.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ from onescene.pipeline.digests import digest_of_code, digest_of_file, digest_of_
 from onescene.pipeline.memory import peak_memory
 from onescene.pipeline.workspace import STATE
 
+logger = logging.getLogger(__name__)
+
+REPLACED = "replaced"  # what was in a step's way, below the run's hidden folder
 Progress = Callable[[float], None]
 
 
@@ -184,19 +190,49 @@ def _put_into_place(step: Step, out: Path, partial: Path, record: StepRecord) ->
             raise IsADirectoryError(f"{out / name} is a folder, but {step.name} needs a file of that name")
     old = read_record(out, step.name)
     before = old.outputs if old else {}
+    written = {name: {*_mixed(old).get(name, ()), digest} for name, digest in before.items()}
+    _keep_what_is_in_the_way(out, outputs, written)
     # From here on the folder holds a mixture: the record says so until all names are right.
-    _write_record(out, StepRecord(name=step.name, key=None, outputs={**outputs, **before}))
+    mixed = {name: sorted({*written.get(name, ()), digest}) for name, digest in outputs.items()}
+    _write_record(out, StepRecord(name=step.name, key=None, outputs={**outputs, **before}, facts={"mixed": mixed}))
     for path in made:
         target = out / step.folder / path.relative_to(partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
-    for name, value in before.items():
+    for name in before:
         stale = out / name
-        if name not in outputs and stale.is_file() and digest_of_file(stale) == value:  # changed by the user: theirs
+        if name not in outputs and stale.is_file() and digest_of_file(stale) in written[name]:  # changed: theirs
             stale.unlink()
     record = StepRecord(**{**asdict(record), "outputs": outputs})
     _write_record(out, record)
     return record
+
+
+def _mixed(record: StepRecord | None) -> dict[str, list[str]]:
+    """Of a step that was stopped while its files were renamed: what each may be, by its hash."""
+    return record.facts.get("mixed", {}) if record is not None and record.key is None else {}
+
+
+def _keep_what_is_in_the_way(out: Path, outputs: Mapping[str, str], written: Mapping[str, set[str]]) -> None:
+    """Copies files that are about to be replaced, and that no run wrote as they are, to where nothing is lost."""
+    kept = []
+    for name, digest in outputs.items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size == 0:
+            continue
+        found = digest_of_file(path)
+        if found == digest or found in written.get(name, ()):
+            continue
+        place = out / STATE / REPLACED / name
+        numbered = (place.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(1))
+        place = next(p for p in chain((place,), numbered) if not p.exists())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place)
+        kept.append((name, place))
+    if kept:
+        more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+        name, place = kept[0]
+        logger.warning("%s%s is not as a run wrote it; it is made again, yours is kept: %s", name, more, place)
 
 
 def _record_path(out: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ from onescene.io.atomic import atomic_path, atomic_write_text
 from onescene.models.seva.bundle import load_bundle
 from onescene.models.seva.memory import Policy
 from onescene.pipeline.parameters import read_params
+from onescene.pipeline.seeds import check_seeds
 from onescene.pipeline.training_run import choose_device
 from onescene.pipeline.views_training import (
     BUNDLE,
@@ -80,7 +81,7 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         ValueError: a key is missing, misspelt or of the wrong type, or is what the ablation varies itself.
     """
     values, where = read_params(path), Path(path).name
-    seeds, validation = values.pop("seeds", None), values.pop("validation", None)
+    seeds, validation = check_seeds(values.pop("seeds", None), where), values.pop("validation", None)
     every, shown, start = values.pop("every", 1), values.pop("shown", None), values.pop("start", None)
     names = values.pop("networks", list(NETWORKS))
     if (
@@ -89,10 +90,6 @@ def read_view_ablation(path: str | Path) -> tuple[dict[tuple[int, str], ViewPara
         or not all(isinstance(name, str) and name in NETWORKS for name in names)
     ):
         raise ValueError(f"{where}: networks must be a list of some of {', '.join(NETWORKS)}, got {names!r}")
-    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
-        raise ValueError(f"{where}: seeds must be a list of whole numbers >= 0, such as [0, 1], got {seeds!r}")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{where}: seeds must name each seed once, got {seeds!r}")
     validation = [validation] if isinstance(validation, str) else validation
     if not isinstance(validation, list) or not all(isinstance(folder, str) for folder in validation):
         raise ValueError(f"{where}: validation must name folders of packed scenes, got {validation!r}")

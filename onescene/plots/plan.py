@@ -42,7 +42,14 @@ def plan_view_figure(
         keyframes: Numbered on the plan.
         margin_world: Less room than this is marked [world units].
         reach_world: Half the side of the plan [world units]; None = twice the median distance.
+
+    Raises:
+        ValueError: no Gaussian, or cameras without one.
     """
+    if len(gaussians) == 0:
+        raise ValueError("gaussians must hold at least one, got none")
+    if cameras is not None and len(cameras) == 0:
+        raise ValueError("cameras must hold at least one, got none; leave them out")
     reach = reach_world or 2.0 * float(distance.median())
     level = 0.0 if cameras is None else float(cameras.world_from_cam[:, 1, 3].median())
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")

@@ -19,7 +19,14 @@ def trajectories_figure(trajectories: Mapping[str, Cameras], *, columns: int = 6
     Args:
         trajectories: Name to cameras.
         columns: Panels per row.
+
+    Raises:
+        ValueError: no trajectory, or one without a camera.
     """
+    if empty := [name for name, cameras in trajectories.items() if len(cameras) == 0]:
+        raise ValueError(f"trajectories must have a camera each, {empty[0]} has none")
+    if not trajectories:
+        raise ValueError("trajectories must hold at least one, got none")
     rows = -(-len(trajectories) // columns)
     figure = Figure(figsize=(1.9 * columns, 2.0 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
