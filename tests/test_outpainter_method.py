@@ -136,7 +136,7 @@ def test_what_ships_shows_a_sky_from_the_photo_of_a_garden():
     config = PanoramaConfig(height_px=256, fov_deg=80)
     small, draft = (run(photo, replace(config, method=m)).panorama for m in ("small", "baseline"))
     above = slice(70, 80)  # 34 to 41 degrees above the horizon
-    assert small[:, above].min() > 0.9 and draft[:, above].min() < 0.8
+    assert small[:, above].min() > 0.82 and small[:, above].quantile(0.02) > 0.9 and draft[:, above].min() < 0.8
     assert small[:, above].std(dim=-1).max() < 0.5 * draft[:, above].std(dim=-1).max()
 
 

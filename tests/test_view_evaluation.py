@@ -28,7 +28,7 @@ def test_a_network_that_changes_nothing_is_the_baseline():
     models, network = one_step_models(), load_scaffold()[0]
     for parameter in (models.denoiser.out[2].weight, models.denoiser.out[2].bias):
         torch.nn.init.zeros_(parameter)
-    samples = list(RoomSamples(2, height_px=64, view_px=32, shift=0.6))
+    samples = list(RoomSamples(2, height_px=64, view_px=32, shift=0.9))
     unposed = [s.__class__(**(vars(s) | {"views_rgb": None, "cameras": None})) for s in samples[:1]]
     seen = []
     rows = evaluate_views([*samples, *unposed], network, models, distance=off, on_row=seen.append)
