@@ -1,7 +1,7 @@
 """Panorama method ``small``: a draft by patches, whose layout and colours a small learned network corrects.
 
-placed photo -> draft with ground and ceiling in perspective (``planes``), or the sky's colours continued (``sky``),
-  whole size; the scaffold's network tells one from the other
+placed photo -> draft with ground and ceiling in perspective (``planes``), or the sky's colours (``sky``) and clouds
+  continued, whole size; the scaffold's network tells one from the other
   -> draft and photo averaged to the network's size -> corrected there (``models/outpainter``)
   -> where the draft repeats nothing of the photo, the corrected picture takes its place
   -> enlarged + the draft's detail, as far as the draft agrees with the correction

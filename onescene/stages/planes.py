@@ -1,4 +1,4 @@
-"""Floor and ceiling of an outpainting, continued in perspective: patches of what the photo shows of them.
+"""Floor, ceiling and clouds of an outpainting, continued in perspective: patches of what the photo shows of them.
 
 Private to the panorama stage. Everything below the photo's rows is seen as a plane under the viewer (or above), on a
 chart on which the plane's texture has one scale everywhere; there the ring that the photo, repeated around the circle,
@@ -7,7 +7,8 @@ shows of it is the known part, and all within is filled with its patches (``patc
     strip, draft -> chart (gnomonic, seen from above) -> patches -> panorama
 
 What stands on the floor at the photo's lower rim is cut off there; what lies on it goes on. In a room both planes begin
-in straight lines; where the photo's upper rim shows the sky there is no ceiling (``walls.py``, ``sky.py``).
+in straight lines; where the photo's upper rim shows the sky there is no ceiling (``walls.py``, ``sky.py``): of that sky
+what differs from its even colours goes on, on a plane of clouds.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread
+from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread, wrap_blur
 from onescene.stages.patches import fill_from_patches
-from onescene.stages.sky import continue_sky, is_ceiling, sky_at_rim
+from onescene.stages.sky import IS_SKY, continue_sky, is_ceiling, sky_at_rim
 from onescene.stages.tour import latitudes
 from onescene.stages.walls import RIM_PX, below_sky, straightened
 
@@ -28,6 +29,7 @@ SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
 UNLIKE = 1.5  # times the median distance of the ring's colours from the start's at the pole: another thing
 LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
+EVEN_DEG = 12.0  # standard deviation of what evens a sky: what is left are its clouds
 TINTED = 0.3  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
 LARGEST_PX = 448  # side of the chart: 1.5 s
 
@@ -58,7 +60,8 @@ def outpaint_planes(
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
         out = straightened(out, strip, own)
     else:
-        out = continue_sky(below_sky(out, strip, own, at_rim), mask, sky)
+        clear = cv2.resize(sky, draft.shape[1::-1], interpolation=cv2.INTER_LINEAR) > IS_SKY
+        out = continue_sky(below_sky(out, strip, own, at_rim, clouds(strip, clear, rng)), mask, sky)
     return np.clip(out, 0, 1)
 
 
@@ -70,8 +73,34 @@ def _ceiling_colours(strip: Strip) -> np.ndarray:
     return spread(rim, np.ones(len(rim)), sigma)
 
 
+def clouds(strip: Strip, clear: np.ndarray, rng: np.random.Generator) -> np.ndarray | float:
+    """What a sky shows beside its even colours, on a plane overhead: it goes on above the photo.
+
+    Args:
+        strip: The photo's rows all around.
+        clear: Where the sky is, of the strip's image [height, width].
+        rng: For where the search begins.
+
+    Returns:
+        Above the rim what to add to even colours [height, width, 3], zero below it; one zero where too little is seen.
+    """
+    weight = clear[..., None].astype(np.float32)
+    image = strip.image.astype(np.float32)
+    sums = wrap_blur(np.concatenate((image * weight, weight), axis=-1), EVEN_DEG * degrees(len(image)))
+    beside = (image - sums[..., :3] / np.maximum(sums[..., 3:], 1e-3)) * weight
+    by_row = beside.sum(axis=1, keepdims=True) / np.maximum(weight.sum(axis=1, keepdims=True), 1)
+    beside = (beside - by_row) * weight  # a sky's colour changes with the elevation, and ends
+    found = continue_plane(np.zeros_like(beside), beside, strip.top, True, rng, clear)
+    return 0.0 if found is None else found
+
+
 def continue_plane(
-    start: np.ndarray, known: np.ndarray, rim: np.ndarray, upper: bool, rng: np.random.Generator
+    start: np.ndarray,
+    known: np.ndarray,
+    rim: np.ndarray,
+    upper: bool,
+    rng: np.random.Generator,
+    usable: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """A panorama whose ground (or ceiling) goes on inwards from the photo's rim.
 
@@ -81,6 +110,7 @@ def continue_plane(
         rim: The last row that is known in every column [width].
         upper: The ceiling above the rim instead of the ground below it.
         rng: For where the search begins.
+        usable: Where patches may come from [height, width]; None = wherever the ring looks like the pole.
 
     Returns:
         RGB [height, width, 3], as ``start`` up to the rim; None where the ring shows too little.
@@ -100,8 +130,11 @@ def continue_plane(
     inside = np.hypot(*_plane(side, reach)) < reach
     in_hole = _looked_up(hole.astype(np.float32), where) > 0.02
     chart, ring = _looked_up(base, where), inside & ~in_hole
-    pole = start[0 if upper else -1].mean(axis=0)
-    found = fill_from_patches(chart, in_hole, _alike(chart, ring, pole), rng) if ring.any() else None
+    if usable is not None:
+        ring &= _looked_up(usable.astype(np.float32), where) > 0.99
+    elif ring.any():
+        ring = _alike(chart, ring, start[0 if upper else -1].mean(axis=0))
+    found = fill_from_patches(chart, in_hole, ring, rng)
     if found is None:
         return None
     share = np.clip(beyond / RIM_PX, 0, 1)[..., None]

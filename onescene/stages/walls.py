@@ -83,7 +83,9 @@ def wall_line(rim: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.arctan((rise / across)[own].max() * across) / angle
 
 
-def below_sky(panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarray) -> np.ndarray:
+def below_sky(
+    panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarray, clouds: np.ndarray | float = 0.0
+) -> np.ndarray:
     """A panorama in which what reaches the photo's upper rim ends in straight lines before the sky.
 
     Args:
@@ -91,6 +93,7 @@ def below_sky(panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarr
         strip: The photo's rows all around.
         own: Whether a column shows the photo itself [width].
         sky: Probability of sky at the rim of every column (:func:`onescene.stages.sky.sky_at_rim`).
+        clouds: What to add to the sky's colours, behind everything else [height, width, 3].
 
     Returns:
         The same where the photo is; above it sky, and things up to the line.
@@ -108,6 +111,7 @@ def below_sky(panorama: np.ndarray, strip: Strip, own: np.ndarray, sky: np.ndarr
     fading = (1 - smoothstep(strip.above / (RISE_DEG * unit))) * (1 - (differs - stands))
     ending = np.clip((rows - _line(strip.top, -1, own, len(panorama))) / (ROOF_DEG * unit) + 0.5, 0, 1)
     share = fading + (ending - fading) * thing
+    behind = behind + clouds
     above = behind + (np.where(over[..., None], image, panorama) - behind) * share[..., None]
     return np.where((rows < (strip.top + strip.bottom) / 2)[..., None], above, panorama).astype(np.float32)
 
