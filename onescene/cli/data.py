@@ -48,6 +48,9 @@ def maps(
     points: Annotated[int, typer.Option(help="Panoramas per map at most.")] = 26,
     views: Views = 0,
     view_px: ViewPx = 192,
+    other_images: Annotated[
+        bool, typer.Option("--other-images", help="Exchange the walls' images for others of the game.")
+    ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
 ) -> int:
@@ -63,6 +66,7 @@ def maps(
             "points_per_map": points,
             "views_per_point": views,
             "view_px": view_px,
+            "other_images": other_images,
             "seed": seed,
         },
         workers=workers,

@@ -79,13 +79,21 @@ class MapsConfig(PlacesConfig):
 
     Attributes:
         points_per_map: Panoramas per map at most.
+        other_images: Whether the walls show images of other walls of the game (`exchange`).
     """
 
     points_per_map: int = 26
+    other_images: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least(points_per_map=1)
+
+    def parameters(self) -> dict:
+        values = super().parameters()
+        if not self.other_images:  # as in sets from before there was a choice
+            del values["other_images"]
+        return values
 
 
 def _views(
@@ -167,8 +175,9 @@ def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.
     Returns:
         The arrays `onescene.data.panoramas` describes; with N = 0 where the map has no clear place.
     """
-    world = load_map(packs, name)
-    rng = np.random.default_rng([config.seed, zlib.crc32(world.name.encode())])
+    seeds = [config.seed, zlib.crc32(f"{packs.game}__{name}".encode())]
+    world = load_map(packs, name, np.random.default_rng([*seeds, 1]) if config.other_images else None)
+    rng = np.random.default_rng(seeds)
     points = camera_points(world, config.points_per_map, rng)
     rows = [row for row in (render_place(world, p, config, is_clear, rng) for p in points) if row is not None]
     stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
 from onescene.data.maps import bsp as bsp_format
+from onescene.data.maps.exchange import exchange_images
 from onescene.data.maps.pk3 import PackFiles
 from onescene.data.maps.shaders import Surface, load_shaders, resolve_surface
 from onescene.data.maps.shading import CUTOUT, FULLBRIGHT, SKY, SOLID, VERTEX_LIT
@@ -196,12 +197,13 @@ def _ceilings(bsp: bsp_format.Bsp, normal: np.ndarray) -> np.ndarray:
     return bsp.open_sky & (normal[:, 1] < UPWARD)
 
 
-def load_map(packs: PackFiles, name: str) -> QuakeMap:
+def load_map(packs: PackFiles, name: str, other_images: np.random.Generator | None = None) -> QuakeMap:
     """Reads a map with its surfaces, light and sky.
 
     Args:
         packs: One game's packs (`open_games`).
         name: The map's name as `packs.maps()` lists it.
+        other_images: Randomness that exchanges the images of its walls for others (`exchange`); None = its own.
 
     Raises:
         FileNotFoundError: No pack holds the map.
@@ -212,6 +214,8 @@ def load_map(packs: PackFiles, name: str) -> QuakeMap:
     shaders = load_shaders(packs)
     named = zip(bsp.texture_names(), bsp.textures["flags"].tolist(), strict=True)
     surfaces = [resolve_surface(surface, flags, shaders, packs) for surface, flags in named]
+    if other_images is not None:
+        surfaces = exchange_images(surfaces, packs, other_images)
     corners = bsp_format.triangulate(bsp, np.array([s.kind != "hidden" for s in surfaces], dtype=bool))
     positions = world_from_quake(corners.attributes[..., :3])
     normal, area, unsure = _geometry(positions, corners.attributes[..., 7:10] @ WORLD_FROM_QUAKE.T)
