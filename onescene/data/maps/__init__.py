@@ -1,8 +1,8 @@
 """Maps of free games, Quake III's descendants and UFO: Alien Invasion, as a source of colour with exact depth.
 
 From a folder of packs to panoramas: `pk3` (archives), `bsp` and `ufo_bsp` (the map formats), `shaders` and
-`textures` (how surfaces look), `sky`, `world` (triangles in metres), `shading` and `raytrace`
-(panoramas and views), `points` (where to stand), `generate` (whole data sets).
+`textures` (how surfaces look), `exchange` (or as other walls of the game do), `sky`, `world` (triangles in metres),
+`shading` and `raytrace` (panoramas and views), `points` (where to stand), `generate` (whole data sets).
 
 The packs are Debian packages; no root is needed to unpack them::
 

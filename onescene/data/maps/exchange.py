@@ -16,34 +16,22 @@ from onescene.data.maps.shaders import Surface
 from onescene.data.splits import split_of
 
 FOLDER = "textures/"
-NO_WALLS = (
-    "common",
-    "system",
-    "sky",
-    "skies",
-    "env",
-    "effect",
-    "sfx",
-    "fx",
-    "liquid",
-    "terrain",
-    "pants",
-    "shirt",
-    "decal",
-)
+NO_WALLS = re.compile("common|system|sky|skies|env|effect|fx|liquid|terrain|decal|pants|shirt")
 # maps of normals, gloss, glow and the like, which lie beside an image under its name
-BESIDE_AN_IMAGE = re.compile(r"_(norm|nm|gloss|spec|sm|glow|gm|bump|blend|luma|fx\d?|pants|shirt|height|[bgr])$")
+BESIDE_AN_IMAGE = re.compile(r"_(norm|nm|gloss|spec|sm|glow|gm|bump|blend|luma|height|[bgr])$")
 
 
 def wall_images(packs: PackFiles) -> list[list[str]]:
-    """Names of a game's images of walls, floors and ceilings, a list per folder; none of folders that one held-out or
-    validation map has for itself."""
+    """Names of a game's images of walls, floors and ceilings, a list per folder.
+
+    Folders that a held-out or a validation map has for itself are left out.
+    """
     folders: dict[str, list[str]] = {}
     for name in packs.names(FOLDER):
         folder, _, rest = name.removeprefix(FOLDER).partition("/")
         stem = rest.rsplit(".", 1)[0]
         ours = name.endswith(IMAGE_SUFFIXES) and stem and split_of(folder) == "train"
-        if ours and not any(word in f"{folder}/{stem}" for word in NO_WALLS) and not BESIDE_AN_IMAGE.search(stem):
+        if ours and not NO_WALLS.search(f"{folder}/{stem}") and not BESIDE_AN_IMAGE.search(stem):
             folders.setdefault(folder, []).append(name)
     return list(folders.values())
 
