@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from onescene.stages import planes as stage
 from onescene.stages.outpaint import Strip
 from onescene.stages.planes import clouds
 from onescene.stages.tour import latitudes
@@ -65,6 +66,15 @@ def test_what_is_no_sky_does_not_fly():
     added = clouds(strip_of(sky), CLEAR & ~tower, np.random.default_rng(0))
     assert np.ptp(added, axis=-1).max() < 0.05 and np.abs(added).max() < 2.5 * WAVES
     assert np.abs(added[HIGH]).max() > 0.4 * WAVES
+
+
+def test_evening_a_large_panorama_is_done_on_a_small_copy(monkeypatch):
+    strip = strip_of(BLUE + overhead()[..., None])
+    whole = clouds(strip, CLEAR, np.random.default_rng(0))
+    monkeypatch.setattr(stage, "EVEN_PX", HW[0] // 2)
+    halved = clouds(strip, CLEAR, np.random.default_rng(0))
+    ring = np.s_[RIM - 4 : RIM]  # next to what is known the patches are the same
+    assert np.abs(whole[ring] - halved[ring]).mean() < 0.1 * WAVES
 
 
 def test_without_a_sky_there_is_nothing_to_add():

@@ -30,6 +30,7 @@ DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of t
 UNLIKE = 1.5  # times the median distance of the ring's colours from the start's at the pole: another thing
 LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
 EVEN_DEG = 12.0  # standard deviation of what evens a sky: what is left are its clouds
+EVEN_PX = 256  # rows on which that is done at most
 TINTED = 0.3  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
 LARGEST_PX = 448  # side of the chart: 1.5 s
 
@@ -86,12 +87,19 @@ def clouds(strip: Strip, clear: np.ndarray, rng: np.random.Generator) -> np.ndar
     """
     weight = clear[..., None].astype(np.float32)
     image = strip.image.astype(np.float32)
-    sums = wrap_blur(np.concatenate((image * weight, weight), axis=-1), EVEN_DEG * degrees(len(image)))
+    sums = _blurred(np.concatenate((image * weight, weight), axis=-1), EVEN_DEG)
     beside = (image - sums[..., :3] / np.maximum(sums[..., 3:], 1e-3)) * weight
     by_row = beside.sum(axis=1, keepdims=True) / np.maximum(weight.sum(axis=1, keepdims=True), 1)
     beside = (beside - by_row) * weight  # a sky's colour changes with the elevation, and ends
     found = continue_plane(np.zeros_like(beside), beside, strip.top, True, rng, clear)
     return 0.0 if found is None else found
+
+
+def _blurred(image: np.ndarray, sigma_deg: float) -> np.ndarray:
+    """Gaussian blur of a panorama, wide enough to be made of a small copy."""
+    rows = min(len(image), EVEN_PX)
+    small = cv2.resize(image, (2 * rows, rows), interpolation=cv2.INTER_AREA)
+    return cv2.resize(wrap_blur(small, sigma_deg * degrees(rows)), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def continue_plane(
