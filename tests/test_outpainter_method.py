@@ -149,7 +149,7 @@ def test_the_scaffold_tells_a_ceiling_from_the_sky(logit, ceiling):
     flat, none = np.zeros(128), np.zeros((64, 128))
     strip = Strip(draft, flat + 20, flat + 44, none, none)
     sky = sky_by(network)(draft)
-    assert is_ceiling(sky, strip, sky_at_rim(sky, strip), flat == 0) is ceiling
+    assert is_ceiling(sky, strip, sky_at_rim(sky, strip)) is ceiling
 
 
 def test_the_method_runs_in_the_stage(tmp_path):

@@ -63,29 +63,11 @@ def test_the_rim_is_looked_at_below_it():
 
 @pytest.mark.parametrize(
     ("above", "at_rim", "ceiling"),
-    [(1.0, 0.9, False), (1.0, 0.6, True), (0.2, 0.9, True), (0.3, 0.9, False), (0.0, 0.0, True)],
+    [(1.0, 0.9, False), (1.0, 0.05, True), (0.2, 0.9, True), (0.3, 0.2, False), (0.0, 0.0, True)],
 )
-def test_a_sky_is_surely_seen_at_the_rim_and_goes_on(above, at_rim, ceiling):
-    sky, own = np.full((32, 64), above), np.arange(512) < 200
-    assert is_ceiling(sky, strip_of(96.0), np.where(own, at_rim, 1 - at_rim), own) is ceiling
-
-
-def test_a_gap_between_houses_is_sky_enough():
-    """A tenth of the rim that is surely sky, rather than all of it perhaps."""
-    sky, own, column = np.ones((32, 64)), np.arange(512) < 200, np.arange(512)
-    assert is_ceiling(sky, strip_of(96.0), np.where(column < 30, 0.95, 0.0), own) is False
-    assert is_ceiling(sky, strip_of(96.0), np.where(column < 15, 0.95, 0.1), own) is True
-
-
-def test_what_is_burnt_out_is_surely_sky():
-    """White between leaves, which the network is not sure of."""
-    sky, own, perhaps = np.ones((32, 64)), np.arange(512) < 200, np.full(512, 0.3)
-    strip = strip_of(96.0)
-    for colour, ceiling in ((1.0, False), (0.7, True)):
-        strip.image[:] = colour
-        assert is_ceiling(sky, strip, perhaps, own) is ceiling
-    strip.image[:] = (1.0, 1.0, 0.6)
-    assert is_ceiling(sky, strip, perhaps, own) is True, "a yellow lamp is no sky"
+def test_a_sky_is_seen_at_the_rim_and_goes_on(above, at_rim, ceiling):
+    sky = np.full((32, 64), above)
+    assert is_ceiling(sky, strip_of(96.0), np.full(200, at_rim)) is ceiling
 
 
 @pytest.mark.parametrize("slope", [(-0.8, -0.6, -0.2), (0.2, 0.2, 0.2)], ids=["clear", "overcast"])

@@ -55,7 +55,7 @@ def outpaint_planes(
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
     sky, own = sky_of(draft), mask.any(axis=0)
     at_rim = sky_at_rim(sky, strip)
-    if is_ceiling(sky, strip, at_rim, own):
+    if is_ceiling(sky, strip, at_rim[own]):
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)

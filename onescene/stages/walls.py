@@ -23,7 +23,6 @@ from onescene.stages.outpaint import (
     variable_blur,
     wrap_blur,
 )
-from onescene.stages.sky import burnt_out
 
 MARGIN_DEG = 1.5  # of wall beyond the photo's rim, so that what is beyond is not seen in the photo's last row
 STEEPEST_RAD = 1.55  # of a line: a photo of the ceiling has no rim that a wall could end at
@@ -34,6 +33,7 @@ ROOF_BLUR = 0.03  # standard deviation over the distance from the rim, of what i
 BEHIND_DEG = 30.0  # standard deviation of longitude over which the sky is taken that is behind a wall
 SKY, NO_SKY = (0.5, 0.9), (0.45, 0.7)  # probabilities at the rim between which sky colours count, and things end softly
 FAINT = 0.02  # weight of a bright column without any sky
+BURNT = (0.8, 0.95)  # colours of a column, between which it is white as no wall is
 DARKER = (0.15, 0.3)  # brightness less than the sky's around, between which a column is no sky
 CONTRAST = (0.06, 0.18)  # of a thing with the sky behind it, summed over the channels: what differs less fades into it
 NEAR_DEG = 0.5  # over which that contrast is averaged
@@ -121,7 +121,7 @@ def _sky_behind(rim: np.ndarray, sky: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     What is burnt out is sky, and a column far darker than the sky around is none.
     """
-    luma, sky = rim @ LUMA, np.maximum(sky, burnt_out(rim))
+    luma, sky = rim @ LUMA, np.maximum(sky, _rise(rim.min(axis=1), BURNT))
     bright = FAINT * np.exp(SKY_CONTRAST * (luma - luma.max()))  # where there is next to no sky
 
     def around(share: np.ndarray) -> np.ndarray:
