@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from map_bytes import EYE_WORLD_M, HIGH_M, LOW_M, box_map, image_bytes, quad, write_pack
+from map_bytes import EYE_WORLD_M, box_map, image_bytes, write_pack
 
 from onescene.data.maps import load_map, open_games, trace_panorama
 from onescene.data.maps.exchange import exchange_images, wall_images
@@ -78,9 +78,7 @@ def test_geometry_light_and_sky_stay(packs):
 
 
 def test_a_game_without_images_of_walls_keeps_what_it_has(tmp_path):
-    corners, normal = quad(2, -1, LOW_M, HIGH_M)
-    strange = box_map([("textures/common/slab", np.add(corners, (0, 0, 0.5)), normal)])
-    packs = open_games(write_pack(tmp_path, {"aroom": strange}))["tinygame"]
+    packs = open_games(write_pack(tmp_path, {"aroom": box_map()}))["tinygame"]
     kept = [Surface(kind="solid", image="textures/common/slab.tga")]
     packs._where = {name: where for name, where in packs._where.items() if not name.startswith("textures/box")}
     assert exchange_images(kept, packs, np.random.default_rng(0)) is kept

@@ -29,10 +29,10 @@ SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
 DENSITY = 0.8  # side of the chart's pixels over what the panorama resolves of the plane at the photo's rim, radially
 UNLIKE = 1.5  # times the median distance of the ring's colours from the start's at the pole: another thing
 LEAST_UNLIKE = 0.1  # never less than this, summed over the channels
-EVEN_DEG = 12.0  # standard deviation of what evens a sky: what is left are its clouds
-EVEN_PX = 256  # rows on which that is done at most
 TINTED = 0.3  # summed over the channels, brightness apart: another tint than the pole's is another thing in any case
 LARGEST_PX = 448  # side of the chart: 1.5 s
+EVEN_DEG = 12.0  # standard deviation of what evens a sky: what is left are its clouds
+EVEN_PX = 256  # rows on which that is done at most
 
 
 def outpaint_planes(

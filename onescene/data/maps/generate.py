@@ -175,9 +175,9 @@ def render_map(packs: PackFiles, name: str, config: MapsConfig) -> dict[str, np.
     Returns:
         The arrays `onescene.data.panoramas` describes; with N = 0 where the map has no clear place.
     """
-    seeds = [config.seed, zlib.crc32(f"{packs.game}__{name}".encode())]
-    world = load_map(packs, name, np.random.default_rng([*seeds, 1]) if config.other_images else None)
-    rng = np.random.default_rng(seeds)
+    clothes = np.random.default_rng([config.seed, zlib.crc32(name.encode())]) if config.other_images else None
+    world = load_map(packs, name, clothes)
+    rng = np.random.default_rng([config.seed, zlib.crc32(world.name.encode())])
     points = camera_points(world, config.points_per_map, rng)
     rows = [row for row in (render_place(world, p, config, is_clear, rng) for p in points) if row is not None]
     stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}
