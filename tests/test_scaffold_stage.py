@@ -91,6 +91,15 @@ def test_a_map_of_sky_alone_is_still_finite():
     assert torch.isfinite(placed).all() and (placed > 0).all()
 
 
+@pytest.mark.parametrize(("count", "believed"), [(1, 0.0), (2, 0.5), (4, 1.0), (8, 2.5)])
+def test_of_copies_that_disagree_the_nearer_are_believed(count, believed):
+    """Of eight the nearest one and the farthest three are left out, of four the farthest; every pixel by itself."""
+    copies = torch.arange(count, dtype=torch.float32)[:, None, None].expand(count, 3, 6).clone()
+    copies[:, 1] = copies[:, 1].flip(0)
+    copies[-1, 0, 0] += 100.0 if count > 2 else 0.0
+    torch.testing.assert_close(scaffold.nearer_mean(copies), torch.full((3, 6), believed))
+
+
 def test_turning_the_panorama_turns_the_distance(room):
     torch.manual_seed(0)
     network = CubeScaffold(TINY).eval()

@@ -15,7 +15,7 @@ from onescene.training.augment import SOFTEST, Turn, add_noise, draw_colours, dr
 from onescene.training.batches import draw_batch, draw_sample, shrink_targets
 from onescene.training.geometry_terms import gradient_loss
 from onescene.training.scaffold import TrainConfig, lr_factor, new_state, train_scaffold
-from onescene.training.scaffold_loss import LossWeights, median_offset, outlier_share, scaffold_loss
+from onescene.training.scaffold_loss import LossWeights, median_offset, outlier_share, relative_error, scaffold_loss
 
 TINY = CubeScaffoldConfig(face_px=32, dim=24, heads=2, depth=1, decoder=(16, 16, 8, 8))
 
@@ -132,6 +132,23 @@ def test_outliers_by_hand():
     tolerance = math.log(1.25)
     share = outlier_share(torch.tensor([0.0, tolerance, -3 * tolerance, 1e3]))
     torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 0.9, 1.0]))
+
+
+def test_relative_errors_by_hand():
+    """AbsRel's summand up to e times too far, there as steep as it is, and growing no faster from there on."""
+    error = torch.tensor([0.0, math.log(1.5), math.log(0.5), 1.0, 3.0], requires_grad=True)
+    relative = relative_error(error)
+    torch.testing.assert_close(relative, torch.tensor([0.0, 0.5, 0.5, math.e - 1, 3 * math.e - 1]))
+    relative.sum().backward()
+    torch.testing.assert_close(error.grad[1:], torch.tensor([1.5, -0.5, math.e, math.e]))
+
+
+def test_a_weight_asks_for_the_relative_term():
+    log_distance, sky = torch.randn(1, 16, 32), torch.zeros(1, 16, 32, dtype=torch.bool)
+    seen = perfect(torch.zeros_like(log_distance)), log_distance, sky, 95.0
+    without, asked = scaffold_loss(*seen), scaffold_loss(*seen, LossWeights(relative=0.7))
+    assert "relative" not in without
+    torch.testing.assert_close(asked["total"], without["total"] + 0.7 * asked["relative"])
 
 
 def test_turning_moves_all_three_together(monkeypatch):

@@ -27,6 +27,7 @@ class LossWeights:
     """
 
     aligned: float = 1.0  # mean |log error| after each image's median is taken out
+    relative: float = 0.0  # the same of the relative error (AbsRel): too far counts for more than too near
     absolute: float = 0.1  # mean |log error| in log metres
     outlier: float = 1.0  # share of pixels that are off by more than 25 %, made smooth (1 - delta1)
     silog: float = 0.1  # Eigen 2014, variance focus 0.85
@@ -65,6 +66,12 @@ def outlier_share(error: Tensor, tolerance: float = math.log(1.25)) -> Tensor:
     return square / (square + tolerance**2)
 
 
+def relative_error(error: Tensor) -> Tensor:
+    """|exp(e) - 1| of a log error, AbsRel's summand; its tangent from e = 1 on, so that no pixel rules a step."""
+    near = error.clamp(max=1.0)
+    return near.expm1().abs() + math.e * (error - near)
+
+
 def scaffold_loss(
     prediction: ScaffoldPrediction,
     log_distance: Float[Tensor, "batch h w"],
@@ -98,6 +105,8 @@ def scaffold_loss(
         "overlap": (prediction.face_log_distance - on_faces[:, :, 0]).abs().mean(),
         "sky": masked_mean(sky_error, (valid | sky).to(log_distance)),
     }
+    if weights.relative:
+        terms["relative"] = masked_mean(relative_error(aligned), mask)
     if weights.crop:
         terms["crop"] = crop_loss(prediction.log_distance, log_distance, valid)
     if weights.normal:
