@@ -151,6 +151,16 @@ def test_a_weight_asks_for_the_relative_term():
     torch.testing.assert_close(asked["total"], without["total"] + 0.7 * asked["relative"])
 
 
+def test_the_relative_term_moves_no_distance_as_a_whole():
+    """Too far counts for more than too near: without a mean of zero its gradient would shrink worlds for ever."""
+    log_distance, sky = torch.randn(2, 16, 32), torch.zeros(2, 16, 32, dtype=torch.bool)
+    predicted = torch.randn(2, 16, 32, requires_grad=True)
+    prediction = ScaffoldPrediction(predicted, torch.zeros(2, 16, 32), torch.zeros(2, 6, 8, 8))
+    scaffold_loss(prediction, log_distance, sky, 95.0, LossWeights(relative=1.0))["relative"].backward()
+    assert predicted.grad.abs().sum() > 0.5
+    assert predicted.grad.sum((1, 2)).abs().max() < 1e-6
+
+
 def test_turning_moves_all_three_together(monkeypatch):
     monkeypatch.setattr(batches, "draw_stretch", lambda generator: None)
     samples = [draw_sample(Places(), 0, torch.Generator().manual_seed(seed)) for seed in range(4)]

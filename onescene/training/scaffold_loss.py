@@ -91,7 +91,8 @@ def scaffold_loss(
     valid = known_ground(log_distance, sky)
     mask = valid.to(log_distance)
     error = torch.where(valid, prediction.log_distance - log_distance, torch.zeros_like(log_distance))
-    aligned = (error - median_offset(error, valid)[:, None, None]) * mask
+    median = median_offset(error, valid)[:, None, None]
+    aligned = (error - median) * mask
     count = mask.sum((1, 2)).clamp_min(1)
     mean, mean_square = (error * mask).sum((1, 2)) / count, (error.square() * mask).sum((1, 2)) / count
     on_faces = faces_from_panorama(prediction.log_distance[:, None], prediction.face_log_distance.shape[-1], fov_deg)
@@ -106,7 +107,9 @@ def scaffold_loss(
         "sky": masked_mean(sky_error, (valid | sky).to(log_distance)),
     }
     if weights.relative:
-        terms["relative"] = masked_mean(relative_error(aligned), mask)
+        middle = mean[:, None, None]  # its gradient is taken out: too far counts for more, all would come ever nearer
+        shape = (error - middle + (middle - median).detach()) * mask
+        terms["relative"] = masked_mean(relative_error(shape), mask)
     if weights.crop:
         terms["crop"] = crop_loss(prediction.log_distance, log_distance, valid)
     if weights.normal:
