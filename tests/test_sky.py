@@ -1,4 +1,4 @@
-"""The sky above a photo: how much there is, and colours that go on towards the zenith as they change in the photo."""
+"""What is above a photo; and the colours of a sky, which go on towards the zenith as they change in the photo."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from onescene.stages.sky import (
     MOST,
     TRUST,
     continue_sky,
-    is_ceiling,
     share_of_sky,
     sky_at_rim,
     sky_slope,
+    what_is_above,
 )
 
 HW = (128, 256)
@@ -62,12 +62,27 @@ def test_the_rim_is_looked_at_below_it():
 
 
 @pytest.mark.parametrize(
-    ("above", "at_rim", "ceiling"),
-    [(1.0, 0.9, False), (1.0, 0.05, True), (0.2, 0.9, True), (0.3, 0.2, False), (0.0, 0.0, True)],
+    ("above", "at_rim", "shown"),
+    [
+        (1.0, 0.9, "sky"),
+        (1.0, 0.05, "ceiling"),
+        (0.2, 0.9, "ceiling"),
+        (0.0, 0.0, "ceiling"),
+        (0.3, 0.2, "things"),
+        (1.0, 0.7, "things"),
+    ],
 )
-def test_a_sky_is_seen_at_the_rim_and_goes_on(above, at_rim, ceiling):
+def test_what_is_above_is_seen_at_the_rim_and_made_up_beyond(above, at_rim, shown):
     sky = np.full((32, 64), above)
-    assert is_ceiling(sky, strip_of(96.0), np.full(200, at_rim)) is ceiling
+    assert what_is_above(sky, strip_of(96.0), np.full(200, at_rim)) == shown
+
+
+@pytest.mark.parametrize(("clear", "shown"), [(30, "sky"), (12, "things")])
+def test_a_gap_of_clear_sky_is_enough(clear, shown):
+    """A street between houses has it, a wood has none: three columns of twenty, or one."""
+    at_rim = np.full(200, 0.15)
+    at_rim[:clear] = 1.0
+    assert what_is_above(np.ones((32, 64)), strip_of(96.0), at_rim) == shown
 
 
 @pytest.mark.parametrize("slope", [(-0.8, -0.6, -0.2), (0.2, 0.2, 0.2)], ids=["clear", "overcast"])

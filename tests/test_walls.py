@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from onescene.stages.outpaint import Strip
-from onescene.stages.walls import LINE_DEG, MARGIN_DEG, RIM_PX, ROOF_DEG, below_sky, straightened, wall_line
+from onescene.stages.walls import (
+    BAND_DEG,
+    LINE_DEG,
+    MARGIN_DEG,
+    RIM_PX,
+    ROOF_DEG,
+    below_sky,
+    rising,
+    straightened,
+    wall_line,
+)
 
 HW = (128, 256)
 
@@ -126,3 +136,37 @@ def test_a_rim_that_says_one_thing_all_around_is_finite(sky):
     given, strip = street()
     made = below_sky(given, strip, OWN, np.full(HW[1], sky))
     assert np.isfinite(made).all() and made.min() >= -1e-3 and made.max() <= 1.001
+
+
+def test_a_trunk_rises_straight_and_fades_on_the_way():
+    """Its columns stay its own; a mark on it comes again where the band is mirrored, and again where it turns back."""
+    rows, columns = np.indices(HW)
+    top, bottom, per_deg = 40.0, 90.0, HW[0] / 180
+    band = BAND_DEG * per_deg
+    trunk = (columns % 64 >= 24) & (columns % 64 < 40)
+    panorama = np.where(trunk, 0.1, 0.9)[..., None].astype(np.float32) * np.ones(3, np.float32)
+    panorama[(np.abs(rows - top - 2) < 1) & trunk] = (0.9, 0.1, 0.1)
+    above = np.maximum(top - rows, 0.0)
+    flat = np.zeros(HW[1])
+    strip = Strip(panorama, flat + top, flat + bottom, above, np.maximum(rows - bottom, 0.0))
+    made = rising(panorama, strip, flat == 0)
+    np.testing.assert_array_equal(made[rows >= top], panorama[rows >= top])
+    near = (above > 0) & (above < 10 * per_deg)
+    assert made[near & trunk, 1].max() < 0.3 and made[near & ~trunk, 1].min() > 0.7, "no column leans"
+    redness = (made[..., 0] - made[..., 1])[: int(top), 32]
+    marks = [int(top - 2), round(top - 2 * band + 2)]
+    assert [int(redness[m - 2 : m + 3].argmax()) + m - 2 for m in marks] == pytest.approx(marks, abs=1)
+    assert redness[marks[0]] > redness[marks[1]] > 0.01
+    contrast = made[:, 0, 1] - made[:, 32, 1]
+    assert (np.diff(contrast[: int(top) - 6]) > -0.05).all() and contrast[0] < 1e-6 < 0.5 < contrast[
+        int(top - 2 * band)
+    ]
+
+
+@pytest.mark.parametrize("top", [60.0, 2.0, -1.0], ids=["low", "almost the zenith", "past it"])
+def test_a_photo_of_one_row_rises_too(top):
+    panorama = np.random.default_rng(0).random((*HW, 3), dtype=np.float32)
+    flat, rows = np.full(HW[1], top), np.arange(HW[0])[:, None] + np.zeros(HW[1])
+    strip = Strip(panorama, flat, flat, np.maximum(top - rows, 0), np.maximum(rows - top, 0))
+    made = rising(panorama, strip, np.full(HW[1], True))
+    assert np.isfinite(made).all() and (top < 3 or np.ptp(made[0], axis=0).max() < 1e-5)

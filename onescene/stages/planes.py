@@ -20,9 +20,9 @@ import numpy as np
 
 from onescene.stages.outpaint import Strip, degrees, draft_and_strip, extend, grain, rim_colours, spread, wrap_blur
 from onescene.stages.patches import fill_from_patches
-from onescene.stages.sky import IS_SKY, continue_sky, is_ceiling, sky_at_rim
+from onescene.stages.sky import IS_SKY, continue_sky, sky_at_rim, what_is_above
 from onescene.stages.tour import latitudes
-from onescene.stages.walls import RIM_PX, below_sky, straightened
+from onescene.stages.walls import RIM_PX, below_sky, rising, straightened
 
 REACH_DEG = 12.0  # height of the ring whose patches are used
 SHALLOWEST_DEG = 8.0  # a plane is not looked at flatter than this
@@ -55,11 +55,14 @@ def outpaint_planes(
     out = draft if ground is None else ground + grain(extend(placed, mask), mask, strip, rng)
     sky, own = sky_of(draft), mask.any(axis=0)
     at_rim = sky_at_rim(sky, strip)
-    if is_ceiling(sky, strip, at_rim[own]):
+    above = what_is_above(sky, strip, at_rim[own])
+    if above == "ceiling":
         start = np.where(strip.above[..., None] > 0, _ceiling_colours(strip), draft)
         ceiling = continue_plane(start, strip.image, strip.top, True, rng)
         out = out if ceiling is None else np.where(strip.above[..., None] > 0, ceiling, out)
         out = straightened(out, strip, own)
+    elif above == "things":
+        out = rising(out, strip, own)
     else:
         clear = cv2.resize(sky, draft.shape[1::-1], interpolation=cv2.INTER_LINEAR) > IS_SKY
         out = continue_sky(below_sky(out, strip, own, at_rim, clouds(strip, clear, rng)), mask, sky)

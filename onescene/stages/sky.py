@@ -1,4 +1,4 @@
-"""The sky of an outpainting: how much of it there is, and how its colour goes on towards the zenith.
+"""What is above a photo, a ceiling, things or the sky; and how the sky's colour goes on towards the zenith.
 
 Private to the panorama stage. A photo shows the sky up to its upper rim only, and a clear sky is darker and bluer
 above than at the horizon, an overcast one brighter. What the photo tells of that goes on beyond it:
@@ -8,9 +8,16 @@ above than at the horizon, an overcast one brighter. What the photo tells of tha
 
 Measured on six photographs that are not held out and nine panoramas of game maps, ST-LPIPS without it, with half of the
 slope, with all: 0.271, 0.263, 0.260 and 0.473, 0.476, 0.478 (painted skies follow no air); so half of it is believed.
+
+Of 287 photos cut out of panoramas that are not held out (maps, homes, 13 photographs), 33 show some sky at the rim,
+but along less than half of it. The surest tenth of the rim is below ``SURE`` in 22: three are truly under the sky, the
+ST-LPIPS of 20 is 0.477 with a sky, 0.471 with a ceiling, 0.442 with things (made of 15 degrees, gone after 50). Of the
+other 11 five are under the sky: 0.453, 0.495 and 0.464.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,6 +28,7 @@ from onescene.stages.tour import latitudes
 
 MOST_SKY = 0.25  # mean probability of sky above the photo's rim, below which there is a ceiling
 LEAST_AT_RIM = 0.1  # likewise along the rim: a network takes what is smooth for sky, and all above is
+SURE, SUREST = 0.8, 0.9  # of the rim the surest tenth is surely sky where there is one: leaves before it are not
 BAND_DEG = 3.0  # of the photo below its rim that is looked at for that
 IS_SKY = ScaffoldConfig.sky_threshold  # a probability from here on is sky
 LOWEST_DEG = 3.0  # haze and tree tops are lower
@@ -55,8 +63,11 @@ def share_of_sky(sky: np.ndarray, rim: np.ndarray) -> float:
     return float((sky * weight).sum() / max(weight.sum(), 1e-9))
 
 
-def is_ceiling(sky: np.ndarray, strip: Strip, at_rim: np.ndarray) -> bool:
-    """Whether there is a ceiling above a photo and no sky: none is seen at its rim, or hardly any is made up of it.
+def what_is_above(sky: np.ndarray, strip: Strip, at_rim: np.ndarray) -> Literal["ceiling", "things", "sky"]:
+    """What an outpainting shows above a photo.
+
+    A ceiling where hardly any sky is seen at the photo's rim or is made up above it; things that go on upwards (a wood,
+    tall walls) where there is some, but none of it is sure; the sky otherwise.
 
     Args:
         sky: Probability on a panorama of any size.
@@ -65,7 +76,9 @@ def is_ceiling(sky: np.ndarray, strip: Strip, at_rim: np.ndarray) -> bool:
     """
     every = np.linspace(0, len(strip.top) - 1, sky.shape[1]).round().astype(int)
     above = share_of_sky(sky, strip.top[every] / len(strip.image) * len(sky))
-    return above < MOST_SKY or float(at_rim.mean()) < LEAST_AT_RIM
+    if above < MOST_SKY or float(at_rim.mean()) < LEAST_AT_RIM:
+        return "ceiling"
+    return "sky" if float(np.quantile(at_rim, SUREST)) >= SURE else "things"
 
 
 def continue_sky(panorama: np.ndarray, mask: np.ndarray, sky: np.ndarray) -> np.ndarray:

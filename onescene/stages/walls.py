@@ -2,7 +2,7 @@
 
 Private to the panorama stage. A photo cuts off what is higher than its upper rim. In a room its walls go on to the line
 in which the ceiling begins; outdoors what stands before the sky (houses, a slope) goes on to such a line, ends there,
-and behind it is the colour of the sky that the photo shows beside it.
+and behind it is the colour of the sky that the photo shows beside it. In a wood, where no sky is clear, it rises.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ MARGIN_DEG = 1.5  # of wall beyond the photo's rim, so that what is beyond is no
 STEEPEST_RAD = 1.55  # of a line: a photo of the ceiling has no rim that a wall could end at
 LINE_DEG = 10.0  # walls go on or are cut so far at most: a photo that was turned has a slanting rim
 RIM_PX = 2.0  # over which what is beyond a rim comes in [pixels of the panorama]
+BAND_DEG = 8.0  # of the photo below its upper rim that things go on with, there and back: more would turn bushes over
+TALL_DEG, GONE_DEG = 15.0, 70.0  # above the rim; between these they fade (seven photos: ST-LPIPS less than to 50)
+ZENITH_DEG = 5.0  # around it they are gone
 ROOF_DEG = 1.0  # over which the sky comes in above a roof
 ROOF_BLUR = 0.03  # standard deviation over the distance from the rim, of what is mirrored there
 BEHIND_DEG = 30.0  # standard deviation of longitude over which the sky is taken that is behind a wall
@@ -116,6 +119,32 @@ def below_sky(
     return np.where((rows < (strip.top + strip.bottom) / 2)[..., None], above, panorama).astype(np.float32)
 
 
+def rising(panorama: np.ndarray, strip: Strip, own: np.ndarray) -> np.ndarray:
+    """A panorama in which what reaches the photo's upper rim goes on upwards and fades into the colours up there.
+
+    Upright lines are meridians of a panorama: a trunk that goes on along its columns goes on straight.
+
+    Args:
+        panorama: RGB [height, width, 3], float32.
+        strip: The photo's rows all around.
+        own: Whether a column shows the photo itself [width].
+
+    Returns:
+        The same up to the photo's upper rim.
+    """
+    unit = degrees(len(panorama))
+    columns = np.indices(panorama.shape[:2], dtype=np.float32)[1]
+    band = np.maximum(np.minimum(BAND_DEG * unit, (strip.bottom - strip.top) / 2), 1)
+    row = strip.top + band - np.abs(strip.above % (2 * band) - band)
+    image = cv2.remap(strip.image, columns, row.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    things = variable_blur(image, ROOF_BLUR * strip.above)
+    gone = np.clip(strip.top / unit - ZENITH_DEG, 1, GONE_DEG)
+    share = 1 - _rise(strip.above / unit, (np.minimum(TALL_DEG, gone / 2), gone))
+    colours = cap(strip, own, True)
+    above = colours + (things - colours) * share[..., None]
+    return np.where(strip.above[..., None] > 0, above, panorama).astype(np.float32)
+
+
 def _sky_behind(rim: np.ndarray, sky: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rim's colours, where there is no sky those of the sky around [width, 3]; and the probability that there is.
 
@@ -132,7 +161,7 @@ def _sky_behind(rim: np.ndarray, sky: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return rim * share[:, None] + around(share) * (1 - share[:, None]), sky
 
 
-def _rise(x: np.ndarray, between: tuple[float, float]) -> np.ndarray:
+def _rise(x: np.ndarray, between: tuple[float | np.ndarray, float | np.ndarray]) -> np.ndarray:
     low, high = between
     return smoothstep((x - low) / (high - low))
 
