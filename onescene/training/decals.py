@@ -20,7 +20,7 @@ from torch import Tensor
 from onescene.geometry.equirect import directions_from_panorama
 from onescene.training.augment import draw_number
 
-MOST = 5  # rectangles on one panorama
+MOST = 8  # rectangles on one panorama
 TRIES = 20  # places looked at for each
 BAND_DEG = 35.0  # a rectangle's middle is at most so far above or below the horizon
 HALF_DEG = (4.0, 22.0)  # what half of a rectangle's width is seen under, straight on
@@ -49,7 +49,7 @@ def hang_decals(
     sky: Bool[Tensor, "h w"],
     generator: torch.Generator,
 ) -> Float[Tensor, "3 h w"]:
-    """A panorama with up to ``MOST`` rectangles on its walls; a third of the panoramas stay as they are.
+    """A panorama with up to ``MOST`` rectangles on its walls; a fifth of the panoramas stay as they are.
 
     Args:
         rgb: In [0, 1], upright.
@@ -57,7 +57,7 @@ def hang_decals(
         sky: Where there is no surface.
         generator: Decides everything.
     """
-    if draw_number(generator) < 1 / 3 or rgb.shape[-2] < LEAST_PX:
+    if draw_number(generator) < 1 / 5 or rgb.shape[-2] < LEAST_PX:
         return rgb
     directions = directions_from_panorama(tuple(rgb.shape[-2:]))
     distance = torch.where(sky, torch.nan, log_distance.exp())
