@@ -80,3 +80,15 @@ def test_lettering_is_told_bright_and_dark(plain):
         cv2.putText(image, "FINE PHOTOS OF 2026", (40, 440), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (colour,) * 3, 2)
         image = image.astype(np.float32) / 255
         assert lettering(image) >= 10 and "letters in a row" in told(image)
+
+
+@pytest.mark.parametrize("name", ["interior", "forest"])
+def test_a_panorama_given_as_a_photo_is_told(name):
+    """However it is turned; a part of it that is twice as wide as high is a photo."""
+    panorama = load_panorama(EXAMPLES / f"{name}.png", max_height_px=512).permute(1, 2, 0).numpy()
+    for turn in (0, 100, 333, 700):
+        assert "--panorama" in told(np.roll(panorama, turn, axis=1))
+    assert "--panorama" not in told(panorama[:, :-50]), "not twice as wide as high"
+    for left in (0, 200, 400):
+        assert "--panorama" not in told(panorama[128:384, left : left + 512])
+    assert "--panorama" not in told(np.full((256, 512, 3), 0.6, np.float32))

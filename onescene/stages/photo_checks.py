@@ -1,4 +1,4 @@
-"""What is odd about a photo before it becomes a panorama: a frame around it, several pictures in one, lettering.
+"""What is odd about a photo before it becomes a panorama: a frame, several pictures, lettering; or it already is one.
 
 Each is continued around the sphere as if it were part of the place, so the user is told. Plain tests of pixels, tuned
 to stay silent on photos: of 372 views cut out of two photographed and eleven drawn panoramas one (a door's frame, quite
@@ -21,6 +21,8 @@ EDGE_RATIO = 4.0  # the same against the steps two pixels beside it
 EDGE_SHARE = 0.8  # share of the line's pixels that step
 ALIVE = 0.05  # standard deviation along the line, on both sides of it: a level horizon has sky or sea on one
 MIDDLE = (0.12, 0.88)  # where a line between two pictures may be
+ENDS_PX = 384  # width at which ends are compared: leaves differ from one column to the next
+FITS = 0.95  # of the steps between neighbouring columns are smaller than one that still fits
 LETTERS = 10  # in a row: fewer may be a fence's posts or a building's windows
 
 
@@ -35,6 +37,8 @@ def odd_about(photo: Float[Tensor, "3 height width"]) -> tuple[str, ...]:
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     found = []
+    if is_panorama(image):
+        found.append("the photo looks like a whole panorama (its ends meet): begin with it as one, --panorama")
     if frame := framed_sides(image):
         found.append(f"the photo has a frame of one colour ({', '.join(frame)}): cut it off, it would be continued")
     elif places := dividing_lines(image):
@@ -59,6 +63,20 @@ def framed_sides(image: np.ndarray) -> tuple[str, ...]:
         if np.abs(above - below).max() < 4 * FLAT:  # sky above and floor below are two colours
             found += names
     return tuple(found)
+
+
+def is_panorama(image: np.ndarray) -> bool:
+    """Whether a picture [height, width, 3] is twice as wide as high and its ends fit as neighbours inside it do.
+
+    Of 79 panoramas 75 are told, of 711 crops of them that are as wide two.
+    """
+    height, width = image.shape[:2]
+    if abs(width - 2 * height) > 1 or min(image[:, 0].std(), image[:, -1].std()) < ALIVE:
+        return False  # what is plain fits anything
+    image = cv2.resize(image, (ENDS_PX, ENDS_PX // 2), interpolation=cv2.INTER_AREA)
+    step = np.abs(image[:, 1:] - image[:, :-1]).mean(axis=(0, 2))
+    across = np.abs(image[:, 0] - image[:, -1]).mean()
+    return bool(across < max(np.quantile(step, FITS), FLAT))
 
 
 def dividing_lines(image: np.ndarray) -> tuple[str, ...]:
