@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from onescene.metrics import wrap_seams
 
 WORKING_PX = 768  # long side that the tests look at
 FLAT = 2.5 / 255  # standard deviation of a frame's row: JPEG leaves about 1
@@ -22,7 +25,7 @@ EDGE_SHARE = 0.8  # share of the line's pixels that step
 ALIVE = 0.05  # standard deviation along the line, on both sides of it: a level horizon has sky or sea on one
 MIDDLE = (0.12, 0.88)  # where a line between two pictures may be
 ENDS_PX = 384  # width at which ends are compared: leaves differ from one column to the next
-FITS = 0.95  # of the steps between neighbouring columns are smaller than one that still fits
+ENDS_MEET = 2.5  # seam energy below which they do
 LETTERS = 10  # in a row: fewer may be a fence's posts or a building's windows
 
 
@@ -68,15 +71,13 @@ def framed_sides(image: np.ndarray) -> tuple[str, ...]:
 def is_panorama(image: np.ndarray) -> bool:
     """Whether a picture [height, width, 3] is twice as wide as high and its ends fit as neighbours inside it do.
 
-    Of 79 panoramas 75 are told, of 711 crops of them that are as wide two.
+    Of 79 panoramas 75 are told, of 711 crops of them that are as wide four.
     """
     height, width = image.shape[:2]
     if abs(width - 2 * height) > 1 or min(image[:, 0].std(), image[:, -1].std()) < ALIVE:
         return False  # what is plain fits anything
-    image = cv2.resize(image, (ENDS_PX, ENDS_PX // 2), interpolation=cv2.INTER_AREA)
-    step = np.abs(image[:, 1:] - image[:, :-1]).mean(axis=(0, 2))
-    across = np.abs(image[:, 0] - image[:, -1]).mean()
-    return bool(across < max(np.quantile(step, FITS), FLAT))
+    small = cv2.resize(image, (ENDS_PX, ENDS_PX // 2), interpolation=cv2.INTER_AREA)
+    return wrap_seams(torch.from_numpy(small).permute(2, 0, 1))["seam_energy_180"] < ENDS_MEET
 
 
 def dividing_lines(image: np.ndarray) -> tuple[str, ...]:
