@@ -31,7 +31,16 @@ def test_skies_are_of_all_kinds_and_often_blown_out():
     white = (whole > 0.99).all(dim=1).float().mean(dim=1)
     assert 0.1 < (white > 0.8).float().mean() < 0.7
     bluer = (whole[:, 2] - whole[:, 0]).mean(dim=1)
-    assert bluer.min() > -0.01 and bluer.max() > 0.2 and (bluer < 0.03).any()
+    assert bluer.max() > 0.2 and (bluer.abs() < 0.03).any()
+    assert 0 < (bluer < -0.05).float().mean() < 0.25  # dusk, dust
+
+
+def test_some_skies_have_a_colour_of_their_own():
+    sky = ROWS < 40
+    made = [x[:, :40].flatten(1).mean(1) for seed in range(120) if not torch.equal(x := painted(seed, sky), GREEN)]
+    red, green, blue = torch.stack(made).T
+    own = (green > blue + 0.05) | (red > green + 0.05)  # what air never makes of white
+    assert 0.1 < own.float().mean() < 0.5
 
 
 def test_a_painted_sky_goes_on_all_around():

@@ -3,7 +3,7 @@
 Rendered worlds have painted skies, dark and full of clouds. In photographs a sky is as often plain white, which only
 homes' ceilings are among the renderings. Where there is no surface a panorama's colours change, nothing else does:
 
-    sin of the elevation -> from the horizon's colour to the zenith's -> clouds -> a glow around the sun
+    sin of the elevation -> from the horizon's colour to the zenith's -> clouds, perhaps a tint -> a glow around the sun
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from onescene.training.augment import draw_number
 KEPT = 0.5  # share of the panoramas whose sky stays
 LEAST = 0.02  # a smaller share of sky stays too
 LIGHT = (0.6, 1.8)  # of the horizon; above 1 the sky is blown out
+COLOURED = 0.3  # share of the painted skies in a colour of their own: dusk, dust, another planet's
+TINT = 0.7  # how much of a channel such a colour takes at most
 CLOUDS = 0.12  # standard deviation of clouds at most
 GLOW_DEG = (8.0, 60.0)  # how far a sun's glow reaches
 
@@ -40,6 +42,8 @@ def paint_sky(
         return rgb
     directions = directions_from_panorama(tuple(rgb.shape[-2:]))
     painted = (_gradient(directions, generator) + _clouds(tuple(sky.shape), generator)).clamp(0, None)
+    if draw_number(generator) < COLOURED:
+        painted = painted * (1 - TINT * torch.rand(3, 1, 1, generator=generator))
     painted = (painted + _glow(directions, generator)).clamp(0, 1)
     around = F.pad(sky.to(rgb)[None, None], (1, 1, 0, 0), mode="circular")
     share = F.avg_pool2d(F.pad(around, (0, 0, 1, 1), mode="replicate"), 3, stride=1)[0]  # an edge is a pixel soft
