@@ -2,6 +2,7 @@
 
 import torch
 
+from onescene.training import skies
 from onescene.training.skies import paint_sky
 
 HW = (96, 192)
@@ -24,15 +25,15 @@ def test_half_of_the_skies_change_and_nothing_else_does():
     assert changed[changed.flatten(1).any(1)][:, :40].float().mean() > 0.99
 
 
-def test_skies_are_of_all_kinds_and_often_blown_out():
+def test_skies_are_of_all_kinds_and_often_blown_out(monkeypatch):
+    monkeypatch.setattr(skies, "COLOURED", 0.0)
     sky = ROWS < 40
     made = [x for seed in range(120) if not torch.equal(x := painted(seed, sky), GREEN)]
     whole = torch.stack(made)[:, :, :40].flatten(2)
     white = (whole > 0.99).all(dim=1).float().mean(dim=1)
     assert 0.1 < (white > 0.8).float().mean() < 0.7
     bluer = (whole[:, 2] - whole[:, 0]).mean(dim=1)
-    assert bluer.max() > 0.2 and (bluer.abs() < 0.03).any()
-    assert 0 < (bluer < -0.05).float().mean() < 0.25  # dusk, dust
+    assert bluer.min() > -0.01 and bluer.max() > 0.2 and (bluer < 0.03).any()
 
 
 def test_some_skies_have_a_colour_of_their_own():

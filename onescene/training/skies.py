@@ -1,4 +1,4 @@
-"""Skies as a camera sees them, painted onto training panoramas: blown out, overcast, blue, with a sun.
+"""Skies as a camera sees them, painted onto training panoramas: blown out, overcast, blue, with a sun, at dusk.
 
 Rendered worlds have painted skies, dark and full of clouds. In photographs a sky is as often plain white, which only
 homes' ceilings are among the renderings. Where there is no surface a panorama's colours change, nothing else does:
