@@ -27,6 +27,7 @@ from onescene.models.seva.sampling import SamplerConfig, Start, sample
 from onescene.models.seva_schedule import sigma_table
 from onescene.pipeline import views_training
 from onescene.pipeline.views_training import check_view_params, read_view_params, train_config
+from onescene.pipeline.workspace import open_workspace
 from onescene.stages.diffusion_views import Guide, SynthesisConfig, synthesise
 from onescene.training import novel_views
 from onescene.training.novel_views import (
@@ -449,6 +450,10 @@ def test_a_small_run_ends_in_a_folder_that_views_reads(pairs, tmp_path, monkeypa
     write(params, data=str(pairs), out=str(tmp_path / "run"), steps=6, **(sizes | {"batch": 4}))
     assert main(["train", "views", "--params", str(params)]) == 2
     assert "batch = 2" in capsys.readouterr().err
+    write(params, data=str(pairs), out=str(tmp_path / "run"), steps=6, **sizes)
+    with open_workspace(tmp_path / "run"):
+        assert main(["train", "views", "--params", str(params)]) == 2
+    assert "another run is writing into" in capsys.readouterr().err
 
 
 def test_adapters_on_public_networks_are_shipped_apart(pairs, tmp_path):

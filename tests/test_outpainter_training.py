@@ -21,6 +21,7 @@ from onescene.models.loading import imagenet_weights_path
 from onescene.models.outpainter import Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import load_outpainter
 from onescene.pipeline import outpainter_training as runs
+from onescene.pipeline.workspace import open_workspace
 from onescene.training import outpainter
 from onescene.training.outpainter import (
     OutpaintTrainConfig,
@@ -284,6 +285,10 @@ def test_the_command_trains_resumes_and_ships(tmp_path, rooms, monkeypatch, caps
     write(params, steps=4, **values | {"batch": 2})
     assert main(["train", "outpainter", "--params", str(params)]) == 2
     assert "was trained with batch = 1, the parameters say 2" in capsys.readouterr().err
+    write(params, steps=4, **values)
+    with open_workspace(tmp_path / "run"):
+        assert main(["train", "outpainter", "--params", str(params)]) == 2
+    assert "another run is writing into" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

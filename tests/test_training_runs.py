@@ -22,6 +22,7 @@ from onescene.pipeline.ablation import read_ablation, run_ablation
 from onescene.pipeline.training import open_data, run_training, start_or_resume
 from onescene.pipeline.training_params import read_params, stored_config, train_config
 from onescene.pipeline.training_run import choose_device, follow, save_checkpoint
+from onescene.pipeline.workspace import open_workspace
 from onescene.training.posed import PosedRooms
 from onescene.training.scaffold import PAPER, SMALL
 from onescene.training.step_log import StepLog
@@ -317,3 +318,14 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, capsys):
     assert all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
     assert [json.loads(line)["step"] for line in open(tmp_path / "run" / "log.jsonl")] == [1, 2]
     assert file.licence == "Apache-2.0"
+
+
+def test_two_trainings_into_one_folder(tmp_path, capsys):
+    """The second is refused before it has written anything, and may go on there when the first has ended."""
+    path, out = write(tmp_path / "p.yaml", steps=1, out=str(tmp_path / "run"), **RUN), tmp_path / "run"
+    with open_workspace(out):
+        assert main(["train", "scaffold", "--params", str(path)]) == 2
+        assert f"another run is writing into {out} (process {os.getpid()})" in capsys.readouterr().err
+        assert [file.name for file in out.iterdir()] == [".onescene"]
+    assert main(["train", "scaffold", "--params", str(path)]) == 0
+    assert {file.name for file in out.iterdir()} == {"checkpoint.pt", "log.jsonl", "scaffold.safetensors"}

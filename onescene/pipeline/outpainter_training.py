@@ -21,7 +21,7 @@ from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfi
 from onescene.models.outpainter.weights import outpainter_bytes
 from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params
-from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
+from onescene.pipeline.training_run import FREE, checked, choose_device, follow, own_folder, read_checkpoint
 from onescene.stages.outpaint import outpaint
 from onescene.training.outpainter import (
     OutpaintState,
@@ -142,12 +142,13 @@ def run_outpainter_training(
     out = Path(params.out)
     if params.threads:
         torch.set_num_threads(params.threads)
-    state = start_or_resume(params, out)
-    source = CutSource(panoramas, partial(outpaint, tours=TOURS), params.seed)
-    steps = train_outpainter(state, source, outpainter_config(params))
-    follow(steps, state, _stored(params), out, params.checkpoint_every, on_step)
-    metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}
-    atomic_write_bytes(out / WEIGHTS, outpainter_bytes(state.average, metadata))
+    with own_folder(out):
+        state = start_or_resume(params, out)
+        source = CutSource(panoramas, partial(outpaint, tours=TOURS), params.seed)
+        steps = train_outpainter(state, source, outpainter_config(params))
+        follow(steps, state, _stored(params), out, params.checkpoint_every, on_step)
+        metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}
+        atomic_write_bytes(out / WEIGHTS, outpainter_bytes(state.average, metadata))
     return out / WEIGHTS
 
 

@@ -19,7 +19,7 @@ from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
 from onescene.models.vggt.weights import load_public
 from onescene.pipeline.training_params import ScaffoldParams, stored_config, train_config
 from onescene.pipeline.training_params import read_params as read_params  # the command line's name for it
-from onescene.pipeline.training_run import choose_device, follow, read_checkpoint
+from onescene.pipeline.training_run import choose_device, follow, own_folder, read_checkpoint
 from onescene.training.batches import PanoramaSet
 from onescene.training.posed import PosedMaps, PosedRooms
 from onescene.training.processes import processes, rank_and_count
@@ -118,7 +118,7 @@ def run_training(
     if params.threads:
         torch.set_num_threads(params.threads)
     weights = out / "scaffold.safetensors"
-    with processes(choose_device(params.device)) as device:
+    with own_folder(out), processes(choose_device(params.device)) as device:
         state = start_or_resume(params, out, device)
         steps = train_scaffold(state, data, train_config(params))
         if rank_and_count()[0] > 0:

@@ -1,4 +1,4 @@
-"""What every training on disk shares: the device, checkpoints written whole and refused if of another run, the log."""
+"""What every training on disk shares: the device, a folder of its own, a checkpoint refused if not its own, the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 from onescene.io.atomic import atomic_path
 from onescene.models.arithmetic import best_device
 from onescene.pipeline.training_log import LOG
+from onescene.pipeline.workspace import open_workspace
+from onescene.training.processes import is_first_process
 from onescene.training.step_log import StepLog
 
 logger = logging.getLogger(__name__)
@@ -68,14 +70,32 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def own_folder(out: Path) -> Iterator[None]:
+    """Keeps a second run out of a training's folder from before its checkpoint is read until its weights are written.
+
+    Of several processes that train together the first one, which writes, holds it. A folder made for nothing goes.
+
+    Raises:
+        ValueError: ``out`` is a file.
+        PermissionError: it cannot be written.
+        FolderBusyError: another run is writing into it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, {out} is a file")
+    if not is_first_process():
+        yield
+        return
+    with open_workspace(out):
+        yield
+
+
 def read_checkpoint(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """What the folder's checkpoint holds; None where there is none.
 
     Raises:
-        ValueError: it is damaged, or was trained by other parameters than these; or ``out`` is a file.
+        ValueError: it is damaged, or was trained by other parameters than these.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a folder, {out} is a file")
     path = out / CHECKPOINT
     if not path.is_file():
         return None

@@ -35,7 +35,7 @@ from onescene.models.seva.encoders import LinearAutoencoder, ThumbnailEncoder
 from onescene.models.seva.weights import add_adapters
 from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params
-from onescene.pipeline.training_run import FREE, checked, choose_device, follow, read_checkpoint
+from onescene.pipeline.training_run import FREE, checked, choose_device, follow, own_folder, read_checkpoint
 from onescene.training.novel_views import (
     PAPER,
     SMALL,
@@ -252,7 +252,7 @@ def run_view_training(
     out = Path(params.out)
     if params.threads:
         torch.set_num_threads(params.threads)
-    with processes(choose_device(params.device)) as device:
+    with own_folder(out), processes(choose_device(params.device)) as device:
         state = start_or_resume(params, data, device)
         steps = train_views(state, data, train_config(params))
         if not is_first_process():
