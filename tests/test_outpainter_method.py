@@ -15,19 +15,12 @@ from onescene.geometry.equirect import directions_from_panorama
 from onescene.io.images import load_photo
 from onescene.models.loading import shipped_scaffold_path
 from onescene.models.outpainter import Outpainter
+from onescene.models.outpainter.compose import FLAT, detail_gain, enlarged, even_at_poles
 from onescene.models.outpainter.network import pad_sphere
 from onescene.models.outpainter.weights import SmallOptions, outpainter_bytes, shipped_outpainter_path
 from onescene.models.scaffold import CubeScaffold, CubeScaffoldConfig
 from onescene.stages.outpaint import Strip
-from onescene.stages.outpaint_learned import (
-    FLAT,
-    _enlarged,
-    correct,
-    correction_share,
-    detail_gain,
-    even_at_poles,
-    sky_by,
-)
+from onescene.stages.outpaint_learned import correct, correction_share, sky_by
 from onescene.stages.panorama import PanoramaConfig, run
 from onescene.stages.panorama_methods import METHODS
 from onescene.stages.sky import sky_at_rim, what_is_above
@@ -71,7 +64,7 @@ def test_enlarging_moves_nothing(height):
     A bicubic kernel bends it by up to 0.005 where 32 rows show half a turn; a third of a pixel would be 0.03.
     """
     small, large = (directions_from_panorama((h, 2 * h)).permute(2, 0, 1)[None] for h in (32, height))
-    torch.testing.assert_close(_enlarged(small, large), large, atol=6e-3, rtol=0)
+    torch.testing.assert_close(enlarged(small, large), large, atol=6e-3, rtol=0)
 
 
 def test_without_a_correction_the_draft_stays():
@@ -82,19 +75,21 @@ def test_without_a_correction_the_draft_stays():
     torch.testing.assert_close(got, draft, atol=1e-4, rtol=0)
 
 
-def test_beside_the_photo_the_draft_stays_and_below_and_above_it_as_far_as_asked():
+def test_below_above_and_beside_the_photo_the_draft_changes_as_far_as_asked():
     """A network that darkens, beside a photo of eight rows."""
     network = Outpainter(TINY).eval()
     with torch.no_grad():
         network.write.bias.fill_(-0.2)
     draft, mask = torch.full((3, 64, 128), 0.5), torch.zeros(64, 128, dtype=torch.bool)
     mask[28:36, 60:68] = True
-    for lower, upper in ((1.0, 0.0), (0.5, 0.25), (0.0, 1.0)):
-        made = correct(network, draft * mask, mask, draft, torch.Generator().manual_seed(0), (lower, upper))
-        for rows, darker in ((slice(0, 18), 0.2 * upper), (slice(31, 33), 0.0), (slice(46, 64), 0.2 * lower)):
-            torch.testing.assert_close(made[:, rows], torch.full_like(made[:, rows], 0.5 - darker), atol=5e-3, rtol=0)
-    assert bool((correction_share(torch.zeros(8, 16, dtype=torch.bool), 0.5, 0.0) == 1).all())
-    for name in ("lower", "upper"):
+    for shares in ((1.0, 0.0, 0.0), (0.5, 0.25, 1.0), (0.0, 1.0, 0.5)):
+        made = correct(network, draft * mask, mask, draft, torch.Generator().manual_seed(0), shares)
+        for rows, share in zip((slice(46, 64), slice(0, 18), slice(31, 33)), shares, strict=True):
+            expected = torch.full_like(made[:, rows, :40], 0.5 - 0.2 * share)
+            torch.testing.assert_close(made[:, rows, :40], expected, atol=5e-3, rtol=0)
+        torch.testing.assert_close(made[:, 31:33, 62:66], draft[:, 31:33, 62:66], atol=0.02, rtol=0)  # the photo
+    assert bool((correction_share(torch.zeros(8, 16, dtype=torch.bool), 0.5, 0.0, 0.0) == 1).all())
+    for name in ("lower", "upper", "beside"):
         with pytest.raises(ValueError, match=f"{name} must be in"):
             SmallOptions(**{name: 1.5})
 

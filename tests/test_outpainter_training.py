@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from PIL import Image
 from onescene.cli import main
 from onescene.data.colours import load_colours, photos_to_train, shrink_colours
 from onescene.data.packed_rooms import generate_rooms
+from onescene.data.panoramas import SKY_CODE, write_arrays
 from onescene.geometry.perspective import place_photo
 from onescene.models.loading import imagenet_weights_path
 from onescene.models.outpainter import Outpainter, OutpainterConfig
@@ -99,6 +101,21 @@ def test_draft_truth_and_mask_belong_together():
     inside = (batch.mask > 0).expand(-1, 3, -1, -1)
     torch.testing.assert_close(batch.draft[inside], batch.true[inside])
     assert 0.02 < float(batch.mask.mean()) < 0.5
+
+
+def test_skies_are_painted_before_the_photo_is_cut():
+    """Of panoramas under a sky about half are under another one, the ground stays; without a mask nothing changes."""
+    skies = np.zeros((12, 32, 64), dtype=bool)
+    skies[:, :14] = True
+    flat = np.full((12, 32, 64, 3), 90, dtype=np.uint8)
+    painted, plain = (CutSource(flat, grey_draft, 0, s) for s in (skies, None))
+    cuts = [painted(i, 0) for i in range(12)]
+    other = [np.abs(cut.true[:8].astype(int) - 90).max() > 5 for cut in cuts]  # tilted by a few degrees at most
+    assert 2 <= sum(other) <= 10, other
+    assert all((cut.true[22:] == 90).all() for cut in cuts)
+    seen = [(cut.true[cut.mask].mean(0), cut.draft[0, 0]) for cut in cuts]
+    assert all(np.abs(a - b).max() < 1 for a, b in seen)  # the draft is that of the painted photo
+    assert all((plain(i, 0).true == 90).all() for i in range(12))
 
 
 # --- what it lowers --------------------------------------------------------------------------------------------------
@@ -196,6 +213,30 @@ def test_a_perceptual_distance_of_views_alone_teaches(monkeypatch):
     assert sum(x.losses["perceptual"] for x in logs[-6:]) < 0.7 * sum(x.losses["perceptual"] for x in logs[:6])
 
 
+def test_views_show_the_detail_of_drafts_that_are_larger_than_the_network(monkeypatch):
+    """A draft that is right down to its last pixel is right in the views of a network of half its size."""
+    monkeypatch.setattr(outpainter, "perceptual_distance", lambda name: FarApart())
+    config = OutpaintTrainConfig(steps=1, batch=2, lr=0.0, perceptual=1, views=8)
+    fine = np.repeat(np.random.default_rng(0).integers(60, 200, (2, 64, 128, 1)), 3, axis=-1).astype(np.uint8)
+    right, smooth = (
+        next(train_outpainter(state_for(config), Known(fine, grey_draft, 0, blur), config)).losses for blur in (1, 9)
+    )
+    assert right["perceptual"] < 0.01 < 0.04 < smooth["perceptual"]
+    assert right["layout"] == pytest.approx(right["draft"], abs=1e-6) and right["draft"] < 0.01  # both 32 rows high
+
+
+class Known(CutSource):
+    """Drafts that are the truth, blurred over squares of so many pixels."""
+
+    def __init__(self, panoramas, draft, seed, blur):
+        super().__init__(panoramas, draft, seed)
+        self.blur = blur
+
+    def _make(self, index, turn):
+        cut = super()._make(index, turn)
+        return replace(cut, draft=cv2.blur(cut.true, (self.blur, self.blur)))
+
+
 class FarApart(torch.nn.Module):
     """Mean absolute difference of pictures, in place of a perceptual distance."""
 
@@ -248,7 +289,7 @@ def write(path: Path, **values) -> Path:
 
 
 def test_colours_are_averaged_and_counted(rooms):
-    assert load_colours([rooms, rooms], 16, "train").shape == (4, 16, 32, 3)
+    assert load_colours([rooms, rooms], 16, "train").rgb.shape == (4, 16, 32, 3)
     checks = np.zeros((1, 32, 64, 3), dtype=np.uint8)
     checks[:, ::2] = 100
     assert (shrink_colours(checks, 16, "x") == 50).all()
@@ -256,6 +297,15 @@ def test_colours_are_averaged_and_counted(rooms):
         load_colours([rooms], 64, "train")
     with pytest.raises(FileNotFoundError, match="found none"):
         load_colours([rooms], 32, "heldout")
+
+
+def test_skies_come_with_the_colours(tmp_path):
+    """A sky of four rows, averaged to half as many; analytic rooms and photographs have none that is known."""
+    code = np.full((1, 32, 64), 500, dtype=np.uint16)
+    code[:, :4] = SKY_CODE
+    write_arrays(tmp_path / "nexuiz__open.npz", {"rgb": np.zeros((1, 32, 64, 3), dtype=np.uint8), "log_distance": code})
+    sky = load_colours([tmp_path], 16, "train").sky
+    assert sky.shape == (1, 16, 32) and sky[:, :2].all() and not sky[:, 2:].any()
 
 
 def test_held_out_and_shown_photographs_are_left_out(tmp_path):
@@ -289,6 +339,24 @@ def test_the_command_trains_resumes_and_ships(tmp_path, rooms, monkeypatch, caps
     with open_workspace(tmp_path / "run"):
         assert main(["train", "outpainter", "--params", str(params)]) == 2
     assert "another run is writing into" in capsys.readouterr().err
+
+
+def test_the_command_trains_on_the_drafts_of_the_method(tmp_path, rooms, monkeypatch, capsys):
+    """``draft: planes`` on finer rows than the network's; too few rows are refused before anything is written."""
+    monkeypatch.setitem(runs.SIZES, "small", replace(TINY, height_px=16))
+    values = {"data": str(rooms), "out": str(tmp_path / "run"), "batch": 1, "device": "cpu", "steps": 1}
+    values |= {"draft": "planes", "skies": True, "scales": [1, 4]}
+    assert main(["train", "outpainter", "--params", str(write(tmp_path / "p.yaml", rows=8, **values))]) == 2
+    assert "rows must be 0 or at least the network's 16, got 8" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    params = write(tmp_path / "p.yaml", rows=32, **values)
+    assert main(["train", "outpainter", "--params", str(params)]) == 0
+    settings = runs.read_outpainter_params(params)
+    assert runs.open_colours(settings).rgb.shape == (2, 32, 64, 3)
+    cut = CutSource(runs.open_colours(settings).rgb, runs.open_draft(settings), 0)(0, 0)
+    usual = settings.model_copy(update={"draft": "baseline"})
+    other = CutSource(runs.open_colours(usual).rgb, runs.open_draft(usual), 0)(0, 0)
+    assert np.abs(cut.draft.astype(int) - other.draft)[~cut.mask].mean() > 1
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,43 @@
-"""Colours alone of packed panoramas and of pictures, reduced to one size: what the outpainter learns from."""
+"""Colours and skies of packed panoramas and of pictures, reduced to one size: what the outpainter learns from."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
-from onescene.data.panoramas import list_maps
+from onescene.data.panoramas import SKY_CODE, list_maps
 from onescene.data.splits import HELD_OUT_PANORAMAS, SHOWN_PANORAMAS
 
 
-def load_colours(folders: Sequence[str | Path], height: int, split: str) -> UInt8[ndarray, "n h w 3"]:
-    """The pictures of packed panoramas, averaged to ``height`` rows.
+@dataclass(frozen=True)
+class Colours:
+    """Panoramas, and where each shows the sky.
+
+    Attributes:
+        rgb: RGB in [0, 255].
+        sky: True where there is no surface; nowhere for a picture of which that is not known.
+    """
+
+    rgb: UInt8[ndarray, "n h w 3"]
+    sky: Bool[ndarray, "n h w"]
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+def load_colours(folders: Sequence[str | Path], height: int, split: str) -> Colours:
+    """The pictures of packed panoramas, averaged to ``height`` rows, and their skies.
 
     Args:
-        folders: Made by ``onescene data maps|rooms``.
+        folders: Made by ``onescene data maps|homes|rooms``.
         height: Rows; at most as many as the panoramas have.
         split: Of the maps.
 
@@ -37,11 +54,17 @@ def load_colours(folders: Sequence[str | Path], height: int, split: str) -> UInt
             path = Path(folder) / f"{name}.npz"
             try:
                 with np.load(path) as stored:
-                    rgb = stored["rgb"]  # alone: distances and views stay packed
+                    rgb, sky = stored["rgb"], stored["log_distance"] == SKY_CODE  # alone: views stay packed
             except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise ValueError(f"{path} must be a packed map, but it is damaged") from error
-            parts.append(shrink_colours(rgb, height, str(path)))
-    return np.concatenate(parts)
+            mostly = shrink_colours(sky[..., None].repeat(3, -1) * np.uint8(255), height, str(path))[..., 0] > 127
+            parts.append(Colours(shrink_colours(rgb, height, str(path)), mostly))
+    return join_colours(parts)
+
+
+def join_colours(parts: Sequence[Colours]) -> Colours:
+    """Several sets of one size as one."""
+    return Colours(np.concatenate([part.rgb for part in parts]), np.concatenate([part.sky for part in parts]))
 
 
 def shrink_colours(rgb: UInt8[ndarray, "n h w 3"], height: int, where: str) -> UInt8[ndarray, "n h2 w2 3"]:

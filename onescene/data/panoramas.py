@@ -31,6 +31,7 @@ from onescene.data.splits import check_split, split_of
 
 MIN_DISTANCE_M, MAX_DISTANCE_M = 0.05, 1000.0
 MIN_HEIGHT = 16  # rows of a panorama
+SKY_CODE = 0  # of a distance: no surface
 CODES = 65534  # 1 to 65535; 0 is the sky
 INDEX_NAME = "index.json"
 
@@ -95,7 +96,7 @@ def decode_panorama(arrays: Mapping[str, ndarray], index: int) -> tuple[ndarray,
     distance = decode_distance(code)
     if "unknown" in arrays:
         distance[arrays["unknown"][index]] = np.nan
-    return distance, code == 0
+    return distance, code == SKY_CODE
 
 
 def pictures(rgb: UInt8[ndarray, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:

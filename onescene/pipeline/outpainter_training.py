@@ -12,24 +12,26 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from onescene.data.colours import load_colours, photos_to_train, shrink_colours
+from onescene.data.colours import Colours, join_colours, load_colours, photos_to_train, shrink_colours
 from onescene.io.atomic import atomic_write_bytes
 from onescene.io.images import load_panorama
 from onescene.models.arithmetic import Precision
-from onescene.models.loading import load_into
+from onescene.models.loading import load_into, load_scaffold
 from onescene.models.outpainter import LARGE, SMALL, Outpainter, OutpainterConfig
 from onescene.models.outpainter.weights import outpainter_bytes
 from onescene.pipeline import limits
 from onescene.pipeline.parameters import read_params
 from onescene.pipeline.training_run import FREE, checked, choose_device, follow, own_folder, read_checkpoint
 from onescene.stages.outpaint import outpaint
+from onescene.stages.outpaint_learned import sky_by
+from onescene.stages.planes import outpaint_planes
 from onescene.training.outpainter import (
     OutpaintState,
     OutpaintTrainConfig,
     new_outpaint_state,
     train_outpainter,
 )
-from onescene.training.outpainter_batches import CutSource
+from onescene.training.outpainter_batches import CutSource, Draft
 from onescene.training.step_log import StepLog
 
 SIZES: dict[str, OutpainterConfig] = {"small": SMALL, "large": LARGE}
@@ -48,6 +50,9 @@ class OutpainterParams(BaseModel):
     size: Literal["small", "large"] = "small"  # of the network
     data: str | list[str]  # folders made by `onescene data maps|rooms`
     photos: str | None = None  # folder of 2:1 pictures; held-out and shown ones are left out by name
+    draft: Literal["baseline", "planes"] = "baseline"  # whose outpainting is corrected: planes = the method small's
+    rows: limits.Whole = 0  # of panoramas and drafts; 0 = the network's
+    skies: bool = False  # half of the data's skies are painted anew, as a camera sees them
     photo_repeats: limits.Whole = 40  # so often a photograph stands in an epoch
     out: limits.Folder  # folder of this run
     steps: limits.Whole  # may grow when a run goes on
@@ -96,19 +101,35 @@ def outpainter_config(params: OutpainterParams) -> OutpaintTrainConfig:
     return OutpaintTrainConfig(**{f.name: getattr(params, f.name) for f in fields(OutpaintTrainConfig)})
 
 
-def open_colours(params: OutpainterParams) -> np.ndarray:
-    """The panoramas [N, H, 2H, 3] uint8 that the parameters name, photographs as often as they say.
+def open_colours(params: OutpainterParams) -> Colours:
+    """The panoramas that the parameters name, photographs as often as they say, and their skies.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`onescene.data.colours.load_colours`; a picture is not 2:1.
+        FileNotFoundError, ValueError: see :func:`onescene.data.colours.load_colours`; a picture is not 2:1; fewer
+            rows than the network has.
     """
     height = SIZES[params.size].height_px
+    if params.rows and params.rows < height:
+        raise ValueError(f"rows must be 0 or at least the network's {height}, got {params.rows}")
+    height = params.rows or height
     parts = [load_colours([params.data] if isinstance(params.data, str) else params.data, height, "train")]
     if params.photos:
         for path in photos_to_train(params.photos):
             rgb = (load_panorama(path).permute(1, 2, 0)[None] * 255).round().byte().numpy()
-            parts += [shrink_colours(rgb, height, str(path))] * params.photo_repeats
-    return np.concatenate(parts)
+            small = shrink_colours(rgb, height, str(path))
+            parts += [Colours(small, np.zeros(small.shape[:3], dtype=bool))] * params.photo_repeats
+    return join_colours(parts)
+
+
+def open_draft(params: OutpainterParams) -> Draft:
+    """What makes the drafts that the network is shown.
+
+    Raises:
+        FileNotFoundError: the scaffold's weights, which tell ``planes`` where the sky is, are missing.
+    """
+    if params.draft == "planes":
+        return partial(outpaint_planes, sky_of=sky_by(load_scaffold()[0]))
+    return partial(outpaint, tours=TOURS)
 
 
 def start_or_resume(params: OutpainterParams, out: Path) -> OutpaintState:
@@ -131,7 +152,7 @@ def start_or_resume(params: OutpainterParams, out: Path) -> OutpaintState:
 
 def run_outpainter_training(
     params: OutpainterParams,
-    panoramas: np.ndarray,
+    colours: Colours,
     licence: str,
     on_step: Callable[[StepLog], None] | None = None,
 ) -> Path:
@@ -144,7 +165,7 @@ def run_outpainter_training(
         torch.set_num_threads(params.threads)
     with own_folder(out):
         state = start_or_resume(params, out)
-        source = CutSource(panoramas, partial(outpaint, tours=TOURS), params.seed)
+        source = CutSource(colours.rgb, open_draft(params), params.seed, colours.sky if params.skies else None)
         steps = train_outpainter(state, source, outpainter_config(params))
         follow(steps, state, _stored(params), out, params.checkpoint_every, on_step)
         metadata = {"licence": licence, "steps": str(state.step), "seed": str(params.seed)}

@@ -1,9 +1,9 @@
 """Training of the outpainter as a generator: one step, one yield; resumes from its state.
 
-Loss outside the photo: L1 of the averaged picture, weighted by the sphere's area; where they have a weight, in views
-cut out of the panorama, a perceptual distance, the distance of ImageNet features and, once ``critic_from`` is reached,
-a critic on those features (``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the
-features know.
+Loss outside the photo: L1 of the network's averaged picture, weighted by the sphere's area; where they have a weight,
+in views cut out of the panorama that this and the draft's detail become (``models/outpainter/compose.py``), a
+perceptual distance, the distance of ImageNet features and, once ``critic_from`` is reached, a critic on those features
+(``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the features know.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from onescene.models.arithmetic import Precision, arithmetic
 from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.outpainter import Outpainter
+from onescene.models.outpainter.compose import average_inputs, averaged, compose
 from onescene.models.outpainter.network import latitude_channels
 from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
@@ -208,7 +209,8 @@ def _steps(
         start = time.perf_counter()
         batch = draw_outpaint_batch(source, state.step, config.seed, config.batch).to(device)
         draw = torch.Generator().manual_seed(config.seed * 7_919 + state.step)
-        noise = torch.randn(len(batch.true), state.network.config.noise, *batch.true.shape[-2:], generator=draw)
+        size, height = state.network.config.noise, state.network.config.height_px
+        noise = torch.randn(len(batch.true), size, height, 2 * height, generator=draw)
         views = [draw_views(config.views, draw) for _ in batch.true]
         factor = lr_share(state.step, config)
         for optimiser, lr in ((state.optimiser, config.lr), (state.critic_optimiser, config.lr_critic)):
@@ -236,22 +238,24 @@ def _step(
     teacher: Teacher | None,
 ) -> dict[str, Tensor]:
     """One step of the network and, where it is due, of its critic; every loss term."""
+    small = average_inputs(batch.true, batch.mask, batch.draft, state.network.config.height_px)
+    true = averaged(batch.true, state.network.config.height_px)
     with arithmetic(batch.true.device, config.precision):
-        predicted = state.network(batch.true * batch.mask, batch.mask, batch.draft, noise).float()
-    terms = {"layout": layout_distance(predicted, batch.true, batch.mask, config.scales)}
+        predicted = state.network(small.photo, small.seen, small.draft, noise).float()
+    terms = {"layout": layout_distance(predicted, true, small.seen, config.scales)}
     total = config.layout * terms["layout"]
     if config.cycle:
-        terms["cycle"] = cycle_distance(predicted, batch.true, batch.mask)
+        terms["cycle"] = cycle_distance(predicted, true, small.seen)
         total = total + config.cycle * terms["cycle"]
     if teacher is not None:
-        shown = cut_views(torch.where(batch.mask > 0, batch.true, predicted), views)
-        true = cut_views(batch.true, views)
+        made = compose(batch.draft, small, predicted.clamp(0, 1))
+        shown, true_views = cut_views(made, views), cut_views(batch.true, views)
         with arithmetic(batch.true.device, config.precision):
             if teacher.distance is not None:
-                terms["perceptual"] = teacher.distance(shown, true).float().mean()
+                terms["perceptual"] = teacher.distance(shown, true_views).float().mean()
             seen = teacher.features(shown)
             with torch.no_grad():
-                known = teacher.features(true)
+                known = teacher.features(true_views)
         terms |= _of_features(state, seen, known, config)
         total = total + sum(getattr(config, w) * terms[name] for w, name in TERMS.items() if name in terms)
     state.optimiser.zero_grad(set_to_none=True)
@@ -259,7 +263,7 @@ def _step(
     nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
     state.optimiser.step()
     with torch.no_grad():
-        terms["draft"] = layout_distance(batch.draft, batch.true, batch.mask, config.scales)
+        terms["draft"] = layout_distance(small.draft, true, small.seen, config.scales)
     return terms | {"total": total}
 
 

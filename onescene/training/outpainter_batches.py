@@ -6,6 +6,7 @@ What a step sees follows from the seed and the step alone, as in ``batches.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from onescene.geometry.equirect import directions_from_panorama, panorama_xy_from_directions
 from onescene.geometry.rotations import matrix_from_yaw_pitch_roll
 from onescene.training.augment import draw_colours
+from onescene.training.skies import paint_sky
 
 Draft = Callable[[ndarray, ndarray, int], ndarray]  # placed photo [h, w, 3], mask [h, w], seed -> panorama [h, w, 3]
 
@@ -26,6 +28,7 @@ ASPECT = (0.56, 1.78)  # of a photo's width to its height: portrait and landscap
 PITCH_DEG, ROLL_DEG = 12.0, 4.0  # standard deviation and ...
 TILT_DEG = 3.0  # the same of what the photo's holder does not know
 DRAFT_EPOCHS = 4  # so often a draft is shown, turned and coloured anew, before another photo is cut
+WORKERS = 2  # threads that make drafts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +96,17 @@ class CutSource:
         panoramas: RGB [N, H, 2H, 3], uint8.
         draft: Makes a classical outpainting.
         seed: Of everything drawn at random.
+        skies: True where the panoramas show the sky: half of these skies are painted anew (``skies.py``); None = none.
     """
 
-    def __init__(self, panoramas: UInt8[ndarray, "n h w 3"], draft: Draft, seed: int) -> None:
-        self.panoramas, self.draft, self.seed = panoramas, draft, seed
+    def __init__(
+        self,
+        panoramas: UInt8[ndarray, "n h w 3"],
+        draft: Draft,
+        seed: int,
+        skies: Bool[ndarray, "n h w"] | None = None,
+    ) -> None:
+        self.panoramas, self.draft, self.seed, self.skies = panoramas, draft, seed, skies
         self._kept: dict[int, tuple[int, Cut]] = {}
 
     def __len__(self) -> int:
@@ -113,6 +123,9 @@ class CutSource:
     def _make(self, index: int, turn: int) -> Cut:
         rng = np.random.default_rng((self.seed, 1, turn, index))
         true = torch.from_numpy(self.panoramas[index]).permute(2, 0, 1).float() / 255
+        if self.skies is not None:
+            painter = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            true = paint_sky(true, torch.from_numpy(self.skies[index]), painter)
         true = true.roll(int(rng.integers(true.shape[-1])), dims=-1)
         true = tilt(true, *(TILT_DEG * rng.standard_normal(2)).tolist())
         aspect = float(np.exp(rng.uniform(*np.log(ASPECT))))
@@ -130,8 +143,8 @@ def _bytes(image: ndarray) -> ndarray:
 
 def draw_outpaint_batch(source: CutSource, step: int, seed: int, batch: int) -> OutpaintBatch:
     """The samples of one step: cuts mirrored and coloured at random, draft and truth alike."""
-    true, mask, draft = [], [], []
-    for place in range(step * batch, (step + 1) * batch):
+
+    def draw(place: int) -> tuple[Tensor, Tensor, Tensor]:
         epoch, turn = divmod(place, len(source))
         index = int(np.random.default_rng((seed, epoch)).permutation(len(source))[turn])
         cut, generator = source(index, epoch), torch.Generator().manual_seed(seed * 1_000_003 + place)
@@ -139,6 +152,8 @@ def draw_outpaint_batch(source: CutSource, step: int, seed: int, batch: int) -> 
         colours = draw_colours(rgb, generator)
         parts = (colours(rgb), torch.from_numpy(cut.mask)[None].float(), colours(around))
         mirrored = bool(torch.rand(1, generator=generator) < 0.5)
-        for kept, x in zip((true, mask, draft), parts, strict=True):
-            kept.append(x.flip(-1) if mirrored else x)
-    return OutpaintBatch(**{k: torch.stack(v) for k, v in (("true", true), ("mask", mask), ("draft", draft))})
+        return tuple(x.flip(-1) if mirrored else x for x in parts)
+
+    with ThreadPoolExecutor(WORKERS) as pool:  # a draft takes longer than a step
+        true, mask, draft = zip(*pool.map(draw, range(step * batch, (step + 1) * batch)), strict=True)
+    return OutpaintBatch(true=torch.stack(true), mask=torch.stack(mask), draft=torch.stack(draft))

@@ -19,10 +19,11 @@ class SmallOptions:
     weights: str = ""  # file that `onescene train outpainter` made; empty = the shipped one
     lower: float = 0.5  # share of the correction below the photo; 1 is coarser than most ground
     upper: float = 0.0  # the same above the photo; 1: ceilings get a grain, bright skies turn grey
+    beside: float = 0.0  # the same beside it, where the draft repeats it
     planes: bool = True  # ground and ceiling go on in perspective, by patches; False: the draft is the baseline's
 
     def __post_init__(self) -> None:
-        for name in ("lower", "upper"):
+        for name in ("lower", "upper", "beside"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
