@@ -107,7 +107,7 @@ def test_noise_evened_at_the_poles_has_one_scale_on_the_sphere():
 def test_what_ships_gives_the_ground_a_grain_and_leaves_the_rest():
     photo = load_photo(ROOT / "examples" / "interior-photo.jpg").rgb
     config = PanoramaConfig(height_px=256, fov_deg=80)
-    alone = replace(config, method="small", options=SmallOptions(lower=1.0, planes=False))
+    alone = replace(config, method="small", options=SmallOptions(lower=1.0, upper=0.0, planes=False))
     small, draft = (run(photo, c).panorama for c in (alone, config))
     grain = [(x - F.avg_pool2d(x, 9, 1, 4))[:, 200:240].std() for x in (small, draft)]
     assert grain[0] > 1.2 * grain[1], grain

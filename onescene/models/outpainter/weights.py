@@ -18,8 +18,8 @@ class SmallOptions:
 
     weights: str = ""  # file that `onescene train outpainter` made; empty = the shipped one
     lower: float = 0.5  # share of the correction below the photo; 1 is coarser than most ground
-    upper: float = 0.0  # the same above the photo; 1: ceilings get a grain, bright skies turn grey
-    beside: float = 0.0  # the same beside it, where the draft repeats it
+    upper: float = 1.0  # the same above the photo
+    beside: float = 0.0  # the same beside it, where the draft repeats it; more frays what it repeats
     planes: bool = True  # ground and ceiling go on in perspective, by patches; False: the draft is the baseline's
 
     def __post_init__(self) -> None:
