@@ -27,16 +27,14 @@ from onescene.pipeline.workspace import open_workspace
 from onescene.training import outpainter
 from onescene.training.outpainter import (
     OutpaintTrainConfig,
-    area_weight,
-    cycle_distance,
     draw_views,
-    layout_distance,
     lr_share,
     new_outpaint_state,
     train_outpainter,
 )
 from onescene.training.outpainter_batches import CutSource, draw_outpaint_batch, photo_mask, tilt
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+from onescene.training.outpainter_losses import area_weight, cycle_distance, layout_distance, oriented_distance
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = OutpainterConfig(height_px=32, channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), heads=2)
@@ -147,6 +145,27 @@ def test_cycle_distance_by_hand():
     assert float(cycle_distance(true + 0.3, true, mask)) < 1e-6
     mask[..., 0] = 1
     assert float(cycle_distance(torn, true, mask)) == 0
+
+
+def test_oriented_distance_by_hand():
+    """A ramp of 0.02 per pixel to the right: that across, less along the diagonals, none down; brighter is no edge."""
+    ramp = (0.02 * torch.arange(40.0)).expand(1, 3, 40, 40)
+    flat = torch.full_like(ramp, 0.4)
+    steps = [
+        math.hypot(x, 1e-3) - 1e-3 for x in (0.02, 0.0, 0.02 * 0.5**0.5, 0.02 * 0.5**0.5)
+    ]  # rounded off at 0, for its gradient
+    assert float(oriented_distance(ramp, flat)) == pytest.approx(10 * sum(steps) / 4, rel=1e-3)
+    assert float(oriented_distance(ramp + 0.1, ramp)) < 1e-5
+
+
+def test_oriented_distance_would_rather_see_grain_than_hatching():
+    """Where the true picture is grainy, grain of other places is nearer to it than stripes of the same strength."""
+    generator = torch.Generator().manual_seed(0)
+    true, other = (0.5 + 0.1 * torch.randn(1, 3, 96, 96, generator=generator) for _ in range(2))
+    down, right = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    stripes = (0.5 + 0.1 * 2**0.5 * torch.sin((right + down) * math.pi / 2)).expand(1, 3, 96, 96)
+    assert float(oriented_distance(other, true)) < 0.5 * float(oriented_distance(stripes, true))
+    assert float((other - true).abs().mean()) > 0.7 * float((stripes - true).abs().mean())  # no distance of pixels does
 
 
 def test_the_cycle_closes_what_a_plain_network_leaves_open():

@@ -70,6 +70,7 @@ class OutpainterParams(BaseModel):
     cycle: limits.NotNegative
     features: limits.NotNegative
     perceptual: limits.NotNegative
+    oriented: limits.NotNegative
     adversarial: limits.NotNegative
     views: limits.Whole
     critic_from: limits.Whole

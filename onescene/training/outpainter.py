@@ -2,8 +2,9 @@
 
 Loss outside the photo: L1 of the network's averaged picture, weighted by the sphere's area; where they have a weight,
 in views cut out of the panorama that this and the draft's detail become (``models/outpainter/compose.py``), a
-perceptual distance, the distance of ImageNet features and, once ``critic_from`` is reached, a critic on those features
-(``outpainter_critic.py``). Views, because a panorama's poles look like nothing that the features know.
+perceptual distance, the distance of ImageNet features, that of edges by direction (``outpainter_losses.py``) and, once
+``critic_from`` is reached, a critic on those features (``outpainter_critic.py``). Views, because a panorama's poles
+look like nothing that the features know.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,14 +26,19 @@ from onescene.models.encoder import EfficientNetLite0
 from onescene.models.loading import load_imagenet
 from onescene.models.outpainter import Outpainter
 from onescene.models.outpainter.compose import average_inputs, averaged, compose
-from onescene.models.outpainter.network import latitude_channels
 from onescene.training.outpainter_batches import CutSource, OutpaintBatch, draw_outpaint_batch
 from onescene.training.outpainter_critic import TAPS, Critic, critic_loss, deceit_loss
+from onescene.training.outpainter_losses import cycle_distance, feature_distance, layout_distance, oriented_distance
 from onescene.training.perceptual import perceptual_distance
 from onescene.training.step_log import StepLog
 from onescene.types import Cameras
 
-TERMS = {"perceptual": "perceptual", "features": "features", "adversarial": "deceit"}  # of views: weight, term
+TERMS = {
+    "perceptual": "perceptual",
+    "features": "features",
+    "oriented": "oriented",
+    "adversarial": "deceit",
+}  # of views
 VIEW_FOV_DEG, VIEW_PX = 75.0, 96  # of the views that features are taken of; the latter a multiple of 32
 
 
@@ -55,6 +60,7 @@ class OutpaintTrainConfig:
     cycle: float = 0.0  # weight of what the step across +-180 degrees lacks (Look Beyond)
     features: float = 0.0  # of the distance of ImageNet features
     perceptual: float = 0.0  # of LPIPS, or of what stands for it (``training/perceptual.py``), of views
+    oriented: float = 0.0  # of how much edges there are in which direction, of views
     adversarial: float = 0.0  # of the critic; 0 = without
     views: int = 4  # that features, critic and perceptual distance are shown of each panorama
     critic_from: int = 0  # step at which the critic comes in
@@ -96,53 +102,6 @@ def new_outpaint_state(network: Outpainter, config: OutpaintTrainConfig) -> Outp
         torch.optim.Adam(network.parameters(), lr=config.lr, betas=betas),
         torch.optim.Adam(critic.parameters(), lr=config.lr_critic, betas=betas),
     )
-
-
-def area_weight(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """How much each pixel counts: its area on the sphere, 0 inside the photo; 1 on average over the batch."""
-    weight = latitude_channels(tuple(mask.shape[-2:]), mask)[:, 1:] * (1 - mask)
-    return weight / weight.mean().clamp_min(1e-6)
-
-
-def layout_distance(
-    predicted: Float[Tensor, "b 3 h w"],
-    true: Float[Tensor, "b 3 h w"],
-    mask: Float[Tensor, "b 1 h w"],
-    scales: tuple[int, ...],
-) -> Float[Tensor, ""]:
-    """L1 outside the photo of pictures averaged over squares of ``scales`` pixels, the mean over the scales.
-
-    How bright and of what colour a region is can be known, what stands exactly where can not: coarse scales ask for
-    the former and leave the draft's structure alone; alone they let stripes grow that average out, scale 1 does not.
-    """
-    terms = []
-    weight = area_weight(mask)
-    for factor in scales:
-        difference, area = (F.avg_pool2d(x, factor) for x in ((predicted - true) * weight, weight))
-        terms.append(difference.abs().mean() / area.mean())
-    return torch.stack(terms).mean()
-
-
-def cycle_distance(
-    predicted: Float[Tensor, "b 3 h w"], true: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, ""]:
-    """L1 of the step from the last column to the first one, against the true step, outside the photo.
-
-    Look Beyond names a cycle-consistency loss across a panorama's border (its code has none, and no formula is public);
-    this is our reading. A network that is circular by construction has little to gain from it.
-    """
-    weight = area_weight(mask)[..., 0]
-    lacking = (predicted[..., 0] - predicted[..., -1]) - (true[..., 0] - true[..., -1])
-    return (lacking * weight).abs().mean()
-
-
-def feature_distance(a: list[Tensor], b: list[Tensor]) -> Float[Tensor, ""]:
-    """L1 of feature maps, each at unit length per pixel, the mean over the levels."""
-    return torch.stack([(_unit(x) - _unit(y)).abs().sum(1).mean() for x, y in zip(a, b, strict=True)]).mean()
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * (x.square().sum(1, keepdim=True) + 1e-8).rsqrt()
 
 
 def draw_views(count: int, generator: torch.Generator) -> Cameras:
@@ -196,7 +155,7 @@ def train_outpainter(state: OutpaintState, source: CutSource, config: OutpaintTr
     if len(source) == 0:
         raise ValueError("source must hold at least one panorama, got none")
     device = next(state.network.parameters()).device
-    looks = config.features or config.adversarial or config.perceptual
+    looks = any(getattr(config, weight) for weight in TERMS)
     teacher = Teacher(config).to(device) if looks else None
     return _steps(state, source, config, teacher)
 
@@ -256,6 +215,8 @@ def _step(
             seen = teacher.features(shown)
             with torch.no_grad():
                 known = teacher.features(true_views)
+        if config.oriented:
+            terms["oriented"] = oriented_distance(shown, true_views)
         terms |= _of_features(state, seen, known, config)
         total = total + sum(getattr(config, w) * terms[name] for w, name in TERMS.items() if name in terms)
     state.optimiser.zero_grad(set_to_none=True)
