@@ -80,6 +80,16 @@ def test_what_is_missing_is_said(small: torch.Tensor, tmp_path: Path) -> None:
         judge.evaluate_methods([], {"baseline": PanoramaConfig()}, CONFIG)
 
 
+def test_a_picture_is_named_by_its_method_even_with_a_path_in_it(small: torch.Tensor, tmp_path: Path) -> None:
+    """Weights of one's own are named by where they lie, which is no folder of the pictures."""
+    album = judge.Album(tmp_path / "seen")
+    album.add("room", "small:weights=runs/mine/outpainter.safetensors:upper=0", small)
+    (made,) = (tmp_path / "seen" / "room").iterdir()
+    assert made.name == "small,weights=runs-mine-outpainter.safetensors,upper=0.png"
+    album.write_sheet()
+    assert (tmp_path / "seen" / "sheet.jpg").is_file()
+
+
 def test_the_command(small: torch.Tensor, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     save_image(small, tmp_path / "in" / "room.png")

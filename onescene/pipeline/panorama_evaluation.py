@@ -44,6 +44,7 @@ from onescene.types import Cameras
 
 NIQE_FACE_PX = 288  # 3 x 3 patches; at 512 rows the faces' centres have 163 px per radian, these have 144
 SHEET_ROWS, SHEET_PX, SHEET_DPI = 24, 160, 90  # panoramas on a sheet, rows of each, of the sheet
+IN_A_FILE_NAME = str.maketrans({":": ",", "/": "-", "\\": "-"})
 CROP_PX = 192  # divisible by the encoder's 32
 FEATURE_TAP = 3  # of the encoder: 112 channels at 1/16; the 320 of its end need more crops than there are panoramas
 TRUE, TURNED = "true", "true, turned by 30 deg"  # rows of what there was; turned: the same places, cut otherwise
@@ -97,6 +98,8 @@ def cut_photo(panorama: Tensor, config: PanoramaEvaluation) -> tuple[Tensor, Cam
 class Album:
     """What is judged, on disk: ``folder/PANORAMA/METHOD.png``, the first panoramas also on ``folder/sheet.jpg``.
 
+    In a file's name a method's colons are commas, and the slashes of a path in it are hyphens.
+
     Args:
         folder: Made with the first picture; None = nothing is written.
     """
@@ -110,7 +113,7 @@ class Album:
         if self.folder is None or label == TURNED:
             return
         (self.folder / name).mkdir(parents=True, exist_ok=True)
-        save_image(panorama, self.folder / name / f"{label.replace(':', ',')}.png")
+        save_image(panorama, self.folder / name / f"{label.translate(IN_A_FILE_NAME)}.png")
         if name not in self.small and len(self.small) == SHEET_ROWS:
             return
         size = (SHEET_PX, 2 * SHEET_PX)
